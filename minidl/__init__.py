@@ -1,0 +1,3 @@
+"""minidl."""
+
+from minidl.ops.lrn import lrn

@@ -1,0 +1,154 @@
+"""Where arrays live: NumPy on the host, CuPy on the GPU.
+
+Every kernel is written once against `xp`, the module that made its arrays:
+
+    xp = xp_of(x)            # numpy, cupy, or the strict stand-in of the tests
+    y = xp.maximum(x, 0)
+
+This is the only file that imports CuPy, and it does so on first use: `import minidl` never pays for it.
+A third library (the strict stand-in of the tests) joins through `register_library`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # numpy.ndarray, cupy.ndarray or a registered stand-in: one formula serves them all
+
+
+class Library(NamedTuple):
+    """An array library: its module and how arrays come from NumPy and go back."""
+
+    name: str
+    xp: Any
+    from_numpy: Callable[[np.ndarray], Array]
+    to_numpy: Callable[[Array], np.ndarray]
+
+
+_LIBRARIES: dict[type, Library] = {}  # array type -> library, for all but NumPy
+
+
+def register_library(array_type: type, library: Library) -> None:
+    """Make arrays of `array_type` known to the engine."""
+    _LIBRARIES[array_type] = library
+
+
+def other_libraries() -> list[Library]:
+    """The libraries beside NumPy that can compute on this machine (CuPy only where a GPU answers)."""
+    if cuda_problem() is None:
+        cupy()
+    return list(_LIBRARIES.values())
+
+
+def _library_of(array: Array) -> Library | None:
+    library = _LIBRARIES.get(type(array))
+    if library is None and type(array).__module__.partition(".")[0] == "cupy":
+        cupy()
+        library = _LIBRARIES.get(type(array))
+    return library
+
+
+def xp_of(*arrays: Array) -> Any:
+    """The module whose functions compute on these arrays (numpy if none says otherwise)."""
+    for array in arrays:
+        if not isinstance(array, np.ndarray):
+            library = _library_of(array)
+            if library is not None:
+                return library.xp
+    return np
+
+
+def is_array(value: object) -> bool:
+    """Is this an array of a library we know? (NumPy scalars count: reductions return them.)"""
+    return isinstance(value, np.ndarray | np.generic) or _library_of(value) is not None
+
+
+def cupy() -> ModuleType:
+    """The CuPy module, or an ImportError that says what to install."""
+    try:
+        import cupy as module
+    except ImportError as error:
+        raise ImportError(
+            "CuPy is not installed: pip install 'minidl[cuda13]' (driver for CUDA 13) or 'minidl[cuda12]'"
+        ) from error
+    if module.ndarray not in _LIBRARIES:
+        register_library(module.ndarray, Library("cupy", module, module.asarray, module.asnumpy))
+    return module
+
+
+def cuda_problem() -> str | None:
+    """None where a GPU can be used; otherwise one line that says what is missing and what to do."""
+    if "cupy" not in sys.modules:
+        import importlib.util
+
+        if importlib.util.find_spec("cupy") is None:
+            return "CuPy is not installed: pip install 'minidl[cuda13]' (or 'minidl[cuda12]'), or use --device cpu"
+    if not cupy().is_available():
+        return "CuPy is installed but finds no GPU or driver: run `minidl doctor`, or use --device cpu"
+    return None
+
+
+def device_of(array: Array) -> str:
+    """'cpu', 'cuda:0', ... or the name of a stand-in library."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "cpu"
+    library = _library_of(array)
+    if library is None:
+        raise TypeError(f"device_of: expected an array, got {type(array).__name__}")
+    return f"cuda:{array.device.id}" if library.name == "cupy" else library.name
+
+
+def _cuda_index(device: str) -> int:
+    _, _, number = device.partition(":")
+    if (problem := cuda_problem()) is not None:
+        raise ValueError(f"device {device!r}: {problem}")
+    index, count = int(number or 0), cupy().cuda.runtime.getDeviceCount()
+    if index >= count:
+        raise ValueError(f"device {device!r} does not exist: this machine has {count} GPU(s), cuda:0 to cuda:{count - 1}")
+    return index
+
+
+def check_device(device: str) -> str:
+    """The device's name if it can be used here, otherwise a ValueError with the remedy."""
+    kind, _, number = str(device).partition(":")
+    if device == "cpu" or any(device == library.name for library in _LIBRARIES.values() if library.name != "cupy"):
+        return device
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ValueError(f"device {device!r} is not known: use 'cpu', 'cuda' or 'cuda:0'")
+    return f"cuda:{_cuda_index(device)}"
+
+
+def to_device(array: Array, device: str) -> Array:
+    """The array on `device`; the same array if it is there already."""
+    device = check_device(device)
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return to_numpy(array)
+    if device.startswith("cuda"):
+        with cupy().cuda.Device(_cuda_index(device)):
+            return cupy().asarray(array)
+    library = next(library for library in _LIBRARIES.values() if library.name == device)
+    return library.from_numpy(to_numpy(array))
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The array on the host; a NumPy array is returned as it is."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
+    library = _library_of(array)
+    if library is None:
+        raise TypeError(f"to_numpy: expected an array, got {type(array).__name__}")
+    return library.to_numpy(array)
+
+
+def synchronise(device: str = "cpu") -> None:
+    """Wait until everything queued on `device` has run; needed before reading a clock."""
+    if device.startswith("cuda"):
+        with cupy().cuda.Device(_cuda_index(device)):
+            cupy().cuda.get_current_stream().synchronize()

@@ -1,0 +1,62 @@
+"""A derivative measured from outside, with an honest statement of how well it is known.
+
+Along one random direction v, with a random dy, the chain rule says <dy, J v> = <J^T dy, v>. The left side is measured
+here from values of f alone; the right side is what a backward computes.
+
+    central differences D(h), D(h/2), D(h/4), extrapolated twice (Romberg): error O(h^6) where f is smooth
+    doubt = |last extrapolation - the one before| + rounding: at a kink the two disagree, and the verdict is 'undecided'
+
+Where f computes on complex numbers, f(x + i h v) / i h has no cancellation at all (Squire, Trapp 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+EPS = np.finfo(np.float64).eps
+
+
+class Slope(NamedTuple):
+    """A measured directional derivative and how far off it may be."""
+
+    value: float
+    doubt: float
+
+
+def measure(f: Callable[[float], np.ndarray], dy: np.ndarray) -> Slope:
+    """d/dt <dy, f(t)> at t = 0, by Romberg extrapolation; the step with the least doubt of those tried."""
+    best = _romberg(f, dy, 1e-3)
+    if best.doubt > 1e-8 * abs(best.value):
+        best = min((best, _romberg(f, dy, 1e-2), _romberg(f, dy, 1e-4)), key=lambda slope: slope.doubt)
+    return best
+
+
+def measure_complex(f: Callable[[complex], np.ndarray], dy: np.ndarray) -> Slope:
+    """d/dt <dy, f(t)> at t = 0 by one complex step: exact to rounding where f is analytic."""
+    terms = dy * np.imag(f(1e-30j)) / 1e-30
+    return Slope(float(terms.sum()), 100 * EPS * float(np.abs(terms).sum()))
+
+
+def _romberg(f: Callable[[float], np.ndarray], dy: np.ndarray, h: float) -> Slope:
+    d, rounding = [], 0.0
+    for step in (h, h / 2, h / 4):
+        up, down = dy * f(step), dy * f(-step)
+        d.append(float((up - down).sum()) / (2 * step))
+        rounding = 8 * EPS * float(np.abs(up).sum() + np.abs(down).sum()) / step
+    once = [(4 * d[1] - d[0]) / 3, (4 * d[2] - d[1]) / 3]
+    twice = (16 * once[1] - once[0]) / 15
+    return Slope(twice, abs(twice - once[1]) + rounding)
+
+
+def agree(claimed: float, contributions: np.ndarray, slope: Slope) -> bool | None:
+    """Is `claimed` (the sum of `contributions`) the measured slope? None where the measurement cannot tell."""
+    scale = max(abs(slope.value), float(np.sqrt((contributions**2).sum())))
+    gap = abs(claimed - slope.value)
+    if not np.isfinite(claimed):
+        return False
+    if gap <= 1e-6 * scale + 10 * slope.doubt + 1e-12:
+        return True
+    return False if slope.doubt <= 1e-3 * max(scale, gap) and gap > 100 * slope.doubt else None

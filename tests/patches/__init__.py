@@ -1,0 +1,76 @@
+"""Planted bugs: one-line patches of the kernels, each with the law that must catch it.
+
+One file per room of `minidl/ops`, each with a list PATCHES. A row names the kernel, the old text (found exactly once in the
+file), the new text, and the law. `file` is the module that is patched; `then` a module that is declared again on top
+of it (an activation on top of a patched `pointwise`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+import types
+from typing import NamedTuple
+
+from minidl.op import Kernel, separate_registry
+
+
+class Patch(NamedTuple):
+    """One planted bug."""
+
+    kernel: str  # "lrn[window]"
+    old: str
+    new: str
+    law: str
+    file: str  # "minidl.ops.lrn"
+    then: str = ""
+
+    @property
+    def op(self) -> str:
+        return self.kernel.partition("[")[0]
+
+    def __str__(self) -> str:
+        return f"{self.kernel}: {self.old.strip()} -> {self.new.strip() or 'nothing'}"
+
+
+def all_patches() -> list[Patch]:
+    """Every row of every file here."""
+    modules = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
+    return [patch for module in modules for patch in module.PATCHES]
+
+
+def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
+    """The patched kernel, under the op it claims to compute."""
+    name = patch.kernel.partition("[")[2].rstrip("]")
+    source = inspect.getsource(importlib.import_module(patch.file))
+    count = source.count(patch.old)
+    if count != 1:
+        raise ValueError(f"{patch}: the old text stands {count} times in {patch.file}, expected once")
+    with separate_registry() as ops:
+        module = _run(patch.file, source.replace(patch.old, patch.new))
+        if patch.then:
+            _run(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
+    original = op_kernels[name]
+    mutant = ops[patch.op].kernels[name] if patch.op in ops else module
+    return Kernel(
+        original.op, name + ", patched", mutant.forward, mutant.backward, original.refuses, original.analytic, original.half
+    )
+
+
+def _run(name: str, source: str, instead: dict[str, types.ModuleType] | None = None) -> types.ModuleType:
+    """Execute a module's source under its own name, without disturbing the one that is imported."""
+    original = sys.modules[name]
+    module = types.ModuleType(name)
+    module.__file__, module.__package__ = original.__file__, original.__package__
+    if hasattr(original, "__path__"):
+        module.__path__ = original.__path__
+    replaced = {**(instead or {}), name: module}
+    kept = {key: sys.modules[key] for key in replaced}
+    sys.modules.update(replaced)
+    try:
+        exec(compile(source, f"{original.__file__} (patched)", "exec"), module.__dict__)
+    finally:
+        sys.modules.update(kept)
+    return module

@@ -1,0 +1,22 @@
+"""Planted bugs in local response normalisation."""
+
+from patches import Patch
+
+
+def row(old: str, new: str, law: str) -> Patch:
+    return Patch("lrn[window]", old, new, law, "minidl.ops.lrn")
+
+
+PATCHES = [
+    row("for r in range(1, min(n // 2, C - 1) + 1)", "for r in range(1, min(n // 2, C - 1))", "forward_is_the_definition"),
+    row("total[:, :-r] += a[:, r:]", "total[:, :-r] += a[:, :-r]", "forward_is_the_definition"),
+    row("y = x * s**-beta", "y = x * s**beta", "forward_is_the_definition"),
+    row("s = k + alpha *", "s = 1 + alpha *", "forward_is_the_definition"),
+    row("return (dy * s**-beta - 2 * alpha", "return (dy * s**-beta + 2 * alpha", "backward_is_the_derivative"),
+    row("- 2 * alpha * beta", "- alpha * beta", "backward_is_the_derivative"),
+    row("window_sum(dy * y / s, n)", "window_sum(dy * y, n)", "backward_is_the_derivative"),
+    row("window_sum(dy * y / s, n)", "dy * y / s", "backward_is_the_derivative"),
+    row("    x, y, s = saved\n", "    x, y, s = saved\n    dy *= 1.0\n    s += 1e-9\n", "arguments_are_left_alone"),
+    row("total, C = a.copy(), a.shape[1]", "total, C = np.array(a, np.float64), a.shape[1]", "float_types_are_kept"),
+    row("total, C = a.copy(), a.shape[1]", "total, C = np.array(a), a.shape[1]", "array_library_does_not_matter"),
+]

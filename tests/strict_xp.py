@@ -1,0 +1,182 @@
+"""A strict stand-in for CuPy: NumPy behind a shell that refuses what a GPU array refuses.
+
+A StrictArray is not a numpy.ndarray, has no `__array__`, and mixes with no NumPy array. The module holds only names that
+CuPy has, and its functions accept only StrictArrays and Python numbers. So NumPy-only code in a kernel is found on a
+machine without a GPU. It proves that a formula keeps to one library; only a GPU proves that the library computes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.backend import Library, register_library
+
+
+class StrictArray:
+    """An array that only this module can compute with."""
+
+    __slots__ = ("_a",)
+    __array_ufunc__ = None
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, array: np.ndarray):
+        object.__setattr__(self, "_a", np.asarray(array))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError("implicit conversion of a device array to NumPy; compute with xp = xp_of(x)")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ATTRIBUTES:
+            return _wrap(getattr(self._a, name))
+        if name in _METHODS:
+            return lambda *args, **kwargs: _call(getattr(self._a, name), args, kwargs)
+        raise AttributeError(f"device arrays have no {name!r}")
+
+    def __getitem__(self, index: Any) -> Any:
+        return _wrap(self._a[_unwrap_index(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._a[_unwrap_index(index)] = _unwrap(value)
+
+    def __len__(self) -> int:
+        return len(self._a)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._a)
+
+    def __float__(self) -> float:
+        return float(self._a)
+
+    def __int__(self) -> int:
+        return int(self._a)
+
+    def __index__(self) -> int:
+        return self._a.__index__()
+
+
+_ATTRIBUTES = {"T", "dtype", "flags", "imag", "itemsize", "nbytes", "ndim", "real", "shape", "size", "strides"}
+_METHODS = set(
+    (
+        "all any argmax argmin astype clip conj copy cumsum dot fill item max mean min nonzero prod ravel repeat "
+        "reshape round squeeze std sum swapaxes take trace transpose var view"
+    ).split()
+)
+# names NumPy and CuPy 14 share and kernels may use; add one only after finding it in CuPy's reference
+_FUNCTIONS = set(
+    (
+        "abs absolute add all any arange arctan argmax argmin argsort array asarray ascontiguousarray atleast_1d "
+        "bincount broadcast_to ceil clip concatenate copysign cos cosh count_nonzero cumprod cumsum diag divide dot "
+        "einsum empty empty_like equal exp expand_dims expm1 eye flip float_power floor floor_divide full full_like "
+        "greater greater_equal invert isfinite isinf isnan kron less less_equal linspace log log1p log2 logical_and "
+        "logical_not logical_or matmul max maximum mean min minimum moveaxis multiply nan_to_num negative nonzero "
+        "not_equal ones ones_like outer pad power prod put_along_axis ravel reciprocal repeat reshape roll sign sin "
+        "sinh split sqrt square squeeze stack std subtract sum swapaxes take take_along_axis tan tanh tensordot tile "
+        "transpose tril triu unique var where zeros zeros_like"
+    ).split()
+)
+_TYPES = set("bool_ float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 complex64 complex128".split())
+_PLAIN = set("dtype newaxis inf nan pi e finfo iinfo ndim issubdtype floating integer result_type".split())
+
+
+class _At:
+    """xp.add.at, the one ufunc method that CuPy has for scatter-adds."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _call(np.add, args, kwargs)
+
+    @staticmethod
+    def at(target: StrictArray, index: Any, values: Any) -> None:
+        np.add.at(target._a, _unwrap_index(index), _unwrap(values))
+
+
+class _Tricks:
+    @staticmethod
+    def as_strided(x: StrictArray, shape: tuple, strides: tuple) -> StrictArray:
+        return StrictArray(np.lib.stride_tricks.as_strided(x._a, shape, strides))
+
+    @staticmethod
+    def sliding_window_view(x: StrictArray, window_shape: Any, axis: Any = None) -> StrictArray:
+        return StrictArray(np.lib.stride_tricks.sliding_window_view(x._a, window_shape, axis))
+
+
+class _Lib:
+    stride_tricks = _Tricks
+
+
+class StrictModule:
+    """What `xp_of` gives for a StrictArray."""
+
+    ndarray = StrictArray
+    lib = _Lib
+    add = _At()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FUNCTIONS:
+            return lambda *args, **kwargs: _call(getattr(np, name), args, kwargs)
+        if name in _TYPES or name in _PLAIN:
+            return getattr(np, name)
+        raise AttributeError(f"xp.{name}: not among the names that CuPy shares with NumPy (tests/strict_xp.py)")
+
+
+def _wrap(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return StrictArray(np.asarray(value))
+    if isinstance(value, tuple | list) and any(isinstance(v, np.ndarray) for v in value):
+        return type(value)(_wrap(v) for v in value)
+    return value
+
+
+def _unwrap(value: Any) -> Any:
+    if isinstance(value, StrictArray):
+        return value._a
+    if isinstance(value, np.ndarray):
+        raise TypeError("a NumPy array met a device array; make constants with xp = xp_of(x)")
+    if isinstance(value, tuple | list):
+        return type(value)(_unwrap(v) for v in value)
+    return value
+
+
+def _unwrap_index(index: Any) -> Any:
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple(_unwrap(part) for part in parts) if isinstance(index, tuple) else _unwrap(index)
+
+
+def _call(function: Any, args: tuple, kwargs: dict) -> Any:
+    return _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
+
+
+def _operator(name: str) -> Any:
+    def method(self: StrictArray, *others: Any) -> Any:
+        return _wrap(getattr(self._a, name)(*_unwrap(others)))
+
+    return method
+
+
+def _in_place(name: str) -> Any:
+    def method(self: StrictArray, other: Any) -> StrictArray:
+        getattr(self._a, name)(_unwrap(other))
+        return self
+
+    return method
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split():
+    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
+    setattr(StrictArray, f"__r{_name}__", _operator(f"__r{_name}__"))
+    if _name != "matmul":
+        setattr(StrictArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
+for _name in "neg pos abs invert lt le eq ne gt ge".split():
+    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+XP = StrictModule()
+LIBRARY = Library("strict", XP, lambda a: StrictArray(np.array(a, order="K")), lambda a: np.array(a._a))
+
+
+def register() -> None:
+    """Make the stand-in known to the engine (conftest.py does)."""
+    register_library(StrictArray, LIBRARY)
