@@ -60,3 +60,18 @@ def agree(claimed: float, contributions: np.ndarray, slope: Slope) -> bool | Non
     if gap <= 1e-6 * scale + 10 * slope.doubt + 1e-12:
         return True
     return False if slope.doubt <= 1e-3 * max(scale, gap) and gap > 100 * slope.doubt else None
+
+
+def worst(dx: np.ndarray, slope_along: Callable[[np.ndarray], Slope], most: int = 256) -> str:
+    """The lesson of a wrong gradient: its element that is furthest off, what it is and what it should be."""
+    if dx.size > most:
+        return f"the gradient {list(dx.shape)} is not the derivative along a random direction"
+    measured = np.zeros(dx.shape)
+    for index in np.ndindex(dx.shape):
+        unit = np.zeros(dx.shape)
+        unit[index] = 1.0
+        measured[index] = slope_along(unit).value
+    where = np.unravel_index(np.argmax(np.abs(measured - dx)), dx.shape)
+    place = "[" + ",".join(str(int(k)) for k in where) + "]"
+    ratio = f"{dx[where] / measured[where]:.4g} times what it should be" if measured[where] else "it should be 0"
+    return f"element {place} is {dx[where]:.6g}, the measured derivative is {measured[where]:.6g} ({ratio})"

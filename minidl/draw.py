@@ -115,9 +115,11 @@ class Table(Draw):
         self.table = {**(defaults or {}), **workload}
 
     def size(self, name: str, most: int, least: int = 1) -> int:
+        """The table's size, however large."""
         return self._look_up(name)
 
     def one_of(self, name: str, options: Sequence[Any]) -> Any:
+        """The table's choice; it need not be one of the options."""
         return self._look_up(name)
 
     def _look_up(self, name: str) -> Any:

@@ -9,24 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minidl import backend, derivative, executor
-from minidl.backend import Array, to_numpy
+from minidl.backend import Array
 from minidl.op import Kernel, Problem
 from minidl.signature import brackets
+from minidl.verdicts import Broken, Undecided, bits_equal, returned_by, same, shape_of_gradient, unchanged
 
 Law = Callable[[Kernel, Problem, np.random.Generator], None]
-
-
-class Broken(AssertionError):
-    """A kernel breaks a law; the message says where and by how much."""
-
-
-class Undecided(Exception):
-    """This problem cannot tell whether the law holds."""
 
 
 def forward_is_the_definition(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -37,12 +31,12 @@ def forward_is_the_definition(kernel: Kernel, problem: Problem, rng: np.random.G
     y, _, aux = _forward(kernel, problem)
     expected = kernel.op.definition(*problem.inputs, **problem.attrs)
     expected, expected_aux = expected if kernel.op.signature.aux else (expected, ())
-    _same("y", y, expected, 1e-9)
+    same("y", y, expected, 1e-9)
     shape = kernel.op.shape(*_shapes(problem), **problem.attrs)
     if y.shape != shape:
         raise Broken(f"y has shape {brackets(y.shape)}, but the op's shape rule says {brackets(shape)}")
     for operand, got, want in zip(kernel.op.signature.aux, aux, expected_aux, strict=True):
-        _same(operand.name, got, want, 1e-9)
+        same(operand.name, got, want, 1e-9)
 
 
 def backward_is_the_derivative(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -63,15 +57,16 @@ def backward_is_the_derivative(kernel: Kernel, problem: Problem, rng: np.random.
             if dx is not None:
                 raise Broken(f"d{name} was not asked for (needs[{i}] is False) but was computed; return None and save the work")
             continue
-        _shape_of_gradient(name, dx, problem.inputs[i])
+        shape_of_gradient(name, dx, problem.inputs[i])
         v = _normal(rng, dx.shape)
         v /= np.abs(v).max(initial=1e-300)
-        slope = _slope(kernel, problem, i, v, dy)
+        slope = _slope(kernel, problem, i, dy, v)
         verdict = derivative.agree(float((dx * v).sum()), dx * v, slope)
         if verdict is None:
             raise Undecided(f"d{name}: the slope is {slope.value:.6g} give or take {slope.doubt:.2g}; a kink is near")
         if not verdict:
-            raise Broken(_worst_element(kernel, problem, i, name, dx, dy))
+            lesson = derivative.worst(dx, partial(_slope, kernel, problem, i, dy))
+            raise Broken(f"d{name}: {lesson}")
 
 
 def backward_is_linear_and_repeatable(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -82,7 +77,7 @@ def backward_is_linear_and_repeatable(kernel: Kernel, problem: Problem, rng: np.
     """
     y, saved, _ = _forward(kernel, problem)
     again, _, _ = _forward(kernel, problem)
-    if not _bits_equal(y, again):
+    if not bits_equal(y, again):
         raise Broken("forward gave two different results for the same inputs: it reads something that is not an input")
     u, v = _normal(rng, y.shape), _normal(rng, y.shape)
     du, du2, dv, dw = (_backward(kernel, problem, saved, dy) for dy in (u, u.copy(), v, 2 * u + v))
@@ -90,9 +85,9 @@ def backward_is_linear_and_repeatable(kernel: Kernel, problem: Problem, rng: np.
         _named(kernel, du), _named(kernel, du2), _named(kernel, dv), _named(kernel, dw), strict=True
     ):
         if a is not None:
-            if not _bits_equal(a, a2):
+            if not bits_equal(a, a2):
                 raise Broken(f"d{name}: backward gave two different results for the same dy")
-            _same(f"d{name} for dy = 2u + v, against 2 d{name}(u) + d{name}(v):", c, 2 * a + b, 1e-9)
+            same(f"d{name} for dy = 2u + v, against 2 d{name}(u) + d{name}(v):", c, 2 * a + b, 1e-9)
 
 
 def arguments_are_left_alone(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -102,14 +97,14 @@ def arguments_are_left_alone(kernel: Kernel, problem: Problem, rng: np.random.Ge
     """
     before = [_copy(x) for x in problem.inputs]
     y, saved, _ = _forward(kernel, problem)
-    _unchanged("forward", _input_names(kernel, problem), before, problem.inputs)
+    unchanged("forward", _input_names(kernel, problem), before, problem.inputs)
     dy = _normal(rng, y.shape)
     kept, y_before, dy_before = _copy(saved), y.copy(), dy.copy()
     _backward(kernel, problem, saved, dy)
-    _unchanged("backward", _input_names(kernel, problem), before, problem.inputs)
-    _unchanged("backward", ["dy", "y"], [dy_before, y_before], [dy, y])
+    unchanged("backward", _input_names(kernel, problem), before, problem.inputs)
+    unchanged("backward", ["dy", "y"], [dy_before, y_before], [dy, y])
     flat, flat_before = list(_flatten(saved)), list(_flatten(kept))
-    _unchanged("backward", [f"saved[{i}]" for i in range(len(flat))], flat_before, flat)
+    unchanged("backward", [f"saved[{i}]" for i in range(len(flat))], flat_before, flat)
 
 
 def strides_do_not_matter(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -122,13 +117,13 @@ def strides_do_not_matter(kernel: Kernel, problem: Problem, rng: np.random.Gener
     plain = Problem(tuple(None if x is None else np.array(x, order="C") for x in odd), problem.attrs)
     y, saved, _ = _forward(kernel, plain)
     y_odd, saved_odd, _ = _forward(kernel, Problem(tuple(odd), problem.attrs))
-    _same("y, for inputs in another memory layout,", y_odd, y, 1e-10)
+    same("y, for inputs in another memory layout,", y_odd, y, 1e-10)
     dy = _laid_out(_normal(rng, y.shape), rng)
     expected = _backward(kernel, plain, saved, np.array(dy, order="C"))
     got = _backward(kernel, plain, saved_odd, dy)
     for (_, name, a), (_, _, b) in zip(_named(kernel, got), _named(kernel, expected), strict=True):
         if b is not None:
-            _same(f"d{name}, for inputs and dy in another memory layout,", a, b, 1e-10)
+            same(f"d{name}, for inputs and dy in another memory layout,", a, b, 1e-10)
 
 
 def float_types_are_kept(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -140,7 +135,7 @@ def float_types_are_kept(kernel: Kernel, problem: Problem, rng: np.random.Genera
         if dtype is np.float16 and not kernel.half:
             continue
         low = _cast(problem, dtype)
-        y, saved, aux = _forward(kernel, low)
+        y, saved, _ = _forward(kernel, low)
         dy = _normal(rng, y.shape).astype(dtype)
         if y.dtype != dtype and y.dtype.kind == "f":
             raise Broken(f"y is {y.dtype} for {np.dtype(dtype)} inputs")
@@ -150,13 +145,13 @@ def float_types_are_kept(kernel: Kernel, problem: Problem, rng: np.random.Genera
         grads = _backward(kernel, low, saved, dy)
         high = _cast(low, np.float64)
         y64, saved64, _ = _forward(kernel, high)
-        _same(f"y in {np.dtype(dtype)}", y.astype(np.float64), y64, rtol)
+        same(f"y in {np.dtype(dtype)}", y.astype(np.float64), y64, rtol)
         grads64 = _backward(kernel, high, saved64, dy.astype(np.float64))
         for (_, name, dx), (_, _, dx64) in zip(_named(kernel, grads), _named(kernel, grads64), strict=True):
             if dx is not None:
                 if dx.dtype != dtype:
                     raise Broken(f"d{name} is {dx.dtype} for {np.dtype(dtype)} inputs")
-                _same(f"d{name} in {np.dtype(dtype)}", dx.astype(np.float64), dx64, rtol)
+                same(f"d{name} in {np.dtype(dtype)}", dx.astype(np.float64), dx64, rtol)
 
 
 def array_library_does_not_matter(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -173,12 +168,12 @@ def array_library_does_not_matter(kernel: Kernel, problem: Problem, rng: np.rand
     for library in libraries:
         moved = Problem(tuple(None if x is None else library.from_numpy(x) for x in problem.inputs), problem.attrs)
         y2, saved2, _ = _forward(kernel, moved)
-        _same(f"y on {library.name}", _from(library, "y", y2), y, 1e-9)
+        same(f"y on {library.name}", returned_by(library, "y", y2), y, 1e-9)
         for (_, name, a), (_, _, b) in zip(
             _named(kernel, _backward(kernel, moved, saved2, library.from_numpy(dy))), _named(kernel, grads), strict=True
         ):
             if b is not None:
-                _same(f"d{name} on {library.name}", _from(library, f"d{name}", a), b, 1e-9)
+                same(f"d{name} on {library.name}", returned_by(library, f"d{name}", a), b, 1e-9)
 
 
 def batches_are_independent(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -202,11 +197,11 @@ def batches_are_independent(kernel: Kernel, problem: Problem, rng: np.random.Gen
             y_part, saved_part, _ = _forward(kernel, Problem(inputs, problem.attrs))
             ys.append(y_part)
             parts.append(_backward(kernel, Problem(inputs, problem.attrs), saved_part, dy[part]))
-    _same("y, computed in two parts of the batch,", np.concatenate(ys), y, 1e-9)
+    same("y, computed in two parts of the batch,", np.concatenate(ys), y, 1e-9)
     for i, name, dx in _named(kernel, whole):
         if dx is not None:
             got = np.concatenate([g[i] for g in parts]) if sliced[i] else sum(g[i] for g in parts)
-            _same(f"d{name}, computed in two parts of the batch,", got, dx, 1e-9)
+            same(f"d{name}, computed in two parts of the batch,", got, dx, 1e-9)
 
 
 LAWS: tuple[Law, ...] = (
@@ -229,7 +224,7 @@ def _forward(kernel: Kernel, problem: Problem) -> tuple[Array, Any, tuple]:
         return executor.forward(kernel, problem.inputs, problem.attrs)
 
 
-def _backward(kernel: Kernel, problem: Problem, saved: Any, dy: Array) -> tuple[Array | None, ...]:
+def _backward(kernel: Kernel, problem: Problem, saved: Any, dy: Array) -> tuple[Array, ...]:
     needs = tuple(x is not None and x.dtype.kind == "f" for x in problem.inputs)
     with _blaming("backward"):
         return executor.backward(kernel, dy, saved, needs, problem.attrs)
@@ -244,7 +239,7 @@ def _blaming(half: str) -> Iterator[None]:
         raise Broken(f"{half} raised {type(error).__name__}: {error}") from error
 
 
-def _slope(kernel: Kernel, problem: Problem, i: int, v: np.ndarray, dy: np.ndarray) -> derivative.Slope:
+def _slope(kernel: Kernel, problem: Problem, i: int, dy: np.ndarray, v: np.ndarray) -> derivative.Slope:
     """The measured slope of <dy, forward> when input i moves along v."""
 
     def at(t: complex) -> np.ndarray:
@@ -252,64 +247,6 @@ def _slope(kernel: Kernel, problem: Problem, i: int, v: np.ndarray, dy: np.ndarr
         return _forward(kernel, Problem(moved, problem.attrs))[0]
 
     return derivative.measure_complex(at, dy) if kernel.analytic else derivative.measure(at, dy)
-
-
-def _worst_element(kernel: Kernel, problem: Problem, i: int, name: str, dx: np.ndarray, dy: np.ndarray) -> str:
-    """The lesson of a wrong gradient: the element that is furthest off, what it is and what it should be."""
-    measured = np.zeros(dx.shape)
-    for index in np.ndindex(dx.shape) if dx.size <= 256 else ():
-        unit = np.zeros(dx.shape)
-        unit[index] = 1.0
-        measured[index] = _slope(kernel, problem, i, unit, dy).value
-    if dx.size > 256:
-        return f"d{name} {brackets(dx.shape)} is not the derivative along a random direction"
-    where = np.unravel_index(np.argmax(np.abs(measured - dx)), dx.shape)
-    place = "[" + ",".join(str(int(k)) for k in where) + "]" if dx.ndim else ""
-    ratio = f"{dx[where] / measured[where]:.4g} times" if measured[where] else "not"
-    return f"d{name}{place} is {dx[where]:.6g}, the measured derivative is {measured[where]:.6g} ({ratio} what it should be)"
-
-
-# ---- comparing -------------------------------------------------------------------------------------------------------
-
-
-def _same(what: str, got: Array, expected: np.ndarray, rtol: float) -> None:
-    got, expected = np.asarray(got), np.asarray(expected)
-    if got.shape != expected.shape:
-        raise Broken(f"{what} has shape {brackets(got.shape)}, expected {brackets(expected.shape)}")
-    if not expected.size:
-        return
-    error = np.abs(np.where(got == expected, 0.0, got - expected))  # equal infinities differ by nothing
-    if np.array_equal(np.isnan(got), np.isnan(expected)):
-        error = np.where(np.isnan(expected), 0.0, error)
-    scale = max(float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)), 1e-3)
-    worst = np.unravel_index(np.argmax(error), error.shape)
-    if not error[worst] <= rtol * scale:
-        place = ",".join(str(int(k)) for k in worst)
-        raise Broken(f"{what} at [{place}] is {got[worst]:.9g}, expected {expected[worst]:.9g}")
-
-
-def _shape_of_gradient(name: str, dx: Any, x: np.ndarray) -> None:
-    if dx is None:
-        raise Broken(f"d{name} is None although it was asked for")
-    if not isinstance(dx, np.ndarray | np.generic) or dx.shape != x.shape:
-        came = brackets(dx.shape) if hasattr(dx, "shape") else type(dx).__name__
-        raise Broken(f"d{name} must have the shape of {name}, {brackets(x.shape)}; got {came}")
-
-
-def _unchanged(who: str, names: list[str], before: list[Any], after: Any) -> None:
-    for name, a, b in zip(names, before, after, strict=True):
-        if a is not None and not _bits_equal(np.asarray(a), np.asarray(b)):
-            raise Broken(f"{who} changed {name} in place; compute into a new array")
-
-
-def _bits_equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
-
-
-def _from(library: backend.Library, what: str, array: Array) -> np.ndarray:
-    if isinstance(array, np.ndarray):
-        raise Broken(f"{what} is a NumPy array although the inputs were on {library.name}")
-    return to_numpy(array)
 
 
 # ---- reshaping problems ----------------------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import executor
-from minidl.backend import Array, device_of, is_array, xp_of
+from minidl.arguments import as_arrays, split
+from minidl.backend import Array, xp_of
 from minidl.draw import Draw
-from minidl.random import stream
-from minidl.signature import Operand, Shape, ShapeError, Signature, told
-from minidl.tensor import Tensor, anomaly_mode, record
+from minidl.modes import anomaly_mode
+from minidl.signature import Shape, ShapeError, Signature, told
+from minidl.tensor import Tensor, record
 
 OPS: dict[str, Op] = {}
 _REGISTRY: ContextVar[dict[str, Op]] = ContextVar("registry", default=OPS)
@@ -36,7 +37,7 @@ _PLANS_KEPT = 4096  # checked calls remembered per op: a training loop repeats a
 class Problem(NamedTuple):
     """A question to a kernel: inputs (arrays, or None for an optional one left out) and attributes."""
 
-    inputs: tuple[Array | None, ...]
+    inputs: tuple[Array, ...]
     attrs: dict[str, Any]
 
 
@@ -170,13 +171,13 @@ class Op:
     def settle(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> tuple[dict[str, Any], Shape]:
         """Attributes in canonical form and the output's shape, or a ShapeError."""
         self.signature.bind(self.name, shapes)
-        if self.canonical:
-            attrs = self.canonical(shapes, attrs)
-        if self._shape is None:
-            return attrs, self.signature.output_shape(self.name, shapes)
         try:
+            if self.canonical:
+                attrs = self.canonical(shapes, attrs)
+            if self._shape is None:
+                return attrs, self.signature.output_shape(self.name, shapes)
             return attrs, self._shape(*shapes, **attrs)
-        except ShapeError as error:  # a shape rule says what is wrong; who and which shapes is added here
+        except ShapeError as error:  # a rule says what is wrong; who and which shapes is added here
             operands = self.signature.expand(len(shapes))
             raise ShapeError(f"{self.name}: {error}  {told(operands, shapes)}") from None
 
@@ -189,9 +190,10 @@ class Op:
     # ---- calling -----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
-        inputs, attrs = self._split(args, attrs)
+        """Compute on Tensors, arrays or numbers: inputs, then attributes by position or name. Records on the tape."""
+        inputs, attrs = split(self, args, attrs)
         tensors = [value if isinstance(value, Tensor) else None for value in inputs]
-        arrays = self._arrays(inputs)
+        arrays = as_arrays(self, inputs)
         kernel = self.chosen()
         attrs = self._plan(kernel, tuple(None if a is None else a.shape for a in arrays), attrs)
         if self.domain and (anomaly_mode() or xp_of(*arrays) is np):
@@ -199,88 +201,6 @@ class Op:
         y, saved, aux = executor.forward(kernel, arrays, attrs)
         out = record(kernel, attrs, tensors, arrays, y, saved)
         return (out, *(Tensor(a) for a in aux)) if aux else out
-
-    def _split(self, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """Positional and keyword arguments into (inputs, attributes with defaults)."""
-        operands = self.signature.inputs
-        if operands[0].variadic:  # concat([a, b, c], axis): the arrays come as one list
-            if not args or isinstance(args[0], Tensor) or not isinstance(args[0], list | tuple):
-                raise TypeError(f"{self.name}: expected a list of Tensors first; the signature is {self.signature.text}")
-            inputs, rest = list(args[0]), args[1:]
-        else:
-            taken = 1 if self.gathers else len(operands)
-            inputs, rest = list(args[:taken]), args[taken:]
-            inputs += [self._missing(operand, inputs, attrs) for operand in operands[len(inputs) :]]
-        if rest:
-            attrs = {**self._positional(rest), **attrs}
-        for name in attrs:
-            if name not in self.attrs:
-                raise TypeError(f"{self.name}: no attribute {name!r}; it has {', '.join(self.attrs) or 'none'}")
-        return tuple(inputs), {**self.attrs, **attrs}
-
-    def _missing(self, operand: Operand, inputs: list, attrs: dict[str, Any]) -> Any:
-        """An input that was not given by position: by keyword, drawn from the stream, left out, or an error."""
-        if operand.name in attrs:
-            return attrs.pop(operand.name)
-        if operand.kind == "key":
-            return stream().keys(len(inputs[0]))
-        if operand.optional:
-            return None
-        raise TypeError(f"{self.name}: missing input {operand}; the signature is {self.signature.text}")
-
-    def _positional(self, rest: tuple) -> dict[str, Any]:
-        if self.gathers:
-            return {self.gathers: rest[0] if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest}
-        if len(rest) > len(self.attrs):
-            expected = [o.name for o in self.signature.inputs] + list(self.attrs)
-            raise TypeError(f"{self.name}: {len(rest) - len(self.attrs)} argument(s) too many; it takes {expected}")
-        return dict(zip(self.attrs, rest, strict=False))
-
-    def _arrays(self, inputs: tuple) -> tuple[Array | None, ...]:
-        """Tensors and numbers as arrays of one float type on one device, or an error that says how to make them so."""
-        operands = self.signature.expand(len(inputs))
-        arrays = [value.data if isinstance(value, Tensor) else value for value in inputs]
-        lead = next((a for a, o in zip(arrays, operands, strict=True) if o.kind == "float" and is_array(a)), None)
-        for i, (operand, array) in enumerate(zip(operands, arrays, strict=True)):
-            if array is None:
-                if not operand.optional:
-                    raise TypeError(f"{self.name}: input {operand} is missing (None); the signature is {self.signature.text}")
-            elif type(array) is np.ndarray and operand.kind == "float" and lead is not None and array.dtype == lead.dtype:
-                if array.dtype.kind not in "fc":
-                    raise TypeError(_wants_float(self.name, operand, array))
-            else:
-                arrays[i] = self._convert(operand, array, lead)
-        return tuple(arrays)
-
-    def _convert(self, operand: Operand, value: Any, lead: Array | None) -> Array:
-        xp = np if lead is None else xp_of(lead)
-        if not is_array(value):
-            if operand.kind == "float" and not isinstance(value, int | float | list | tuple):
-                raise TypeError(f"{self.name}: {operand} expects a Tensor, array or number, got {type(value).__name__}")
-            like = np.float32 if lead is None else lead.dtype
-            return xp.asarray(value, dtype=like) if operand.kind == "float" else xp.asarray(value)
-        if isinstance(value, np.generic):
-            value = xp.asarray(value)
-        if operand.kind == "float":
-            if value.dtype.kind not in "fc":
-                raise TypeError(_wants_float(self.name, operand, value))
-            if lead is not None and value.dtype != lead.dtype:
-                raise TypeError(
-                    f"{self.name}: {operand} is {value.dtype} but another input is {lead.dtype}; "
-                    f"nothing is cast silently: use .astype({str(lead.dtype)!r})"
-                )
-        elif operand.kind == "key" and lead is not None and xp is not np and isinstance(value, np.ndarray):
-            value = xp.asarray(value)  # keys are drawn on the host and expanded where the data is
-        elif operand.kind == "int" and value.dtype.kind not in "iu":
-            raise TypeError(f"{self.name}: {operand} expects integers, got {value.dtype}; use .astype('int64')")
-        elif operand.kind == "bool" and value.dtype.kind != "b":
-            raise TypeError(f"{self.name}: {operand} expects booleans, got {value.dtype}; write a comparison")
-        if lead is not None and device_of(value) != device_of(lead):
-            raise ValueError(
-                f"{self.name}: {operand} is on {device_of(value)} but another input is on {device_of(lead)}; "
-                f"move one with .to({device_of(lead)!r})"
-            )
-        return value
 
     def _plan(self, kernel: Kernel, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> dict[str, Any]:
         """Canonical attributes of a call that was checked; remembered, since a training loop repeats its calls."""
@@ -304,7 +224,7 @@ class Op:
     def _bind_methods(self, names: tuple[str, ...], reflected: str | None) -> None:
         op = self
         for name in names:
-            setattr(Tensor, name, lambda self, *args, **attrs: op(self, *args, **attrs))
+            setattr(Tensor, name, lambda self, *args, **attrs: op(self, *args, **attrs))  # noqa: PLW0108  (binds self)
         if reflected:
             setattr(Tensor, reflected, lambda self, other: op(other, self))
 
@@ -319,10 +239,6 @@ class Op:
         return inspect.Signature(inputs + [P(n, P.KEYWORD_ONLY, default=v) for n, v in self.attrs.items()])
 
 
-def _wants_float(op: str, operand: Operand, array: Array) -> str:
-    return f"{op}: {operand} expects floating point, got {array.dtype}; use .astype('float32')"
-
-
 @contextmanager
 def separate_registry() -> Iterator[dict[str, Op]]:
     """Ops declared inside the block go to a registry of their own (mutants, experiments) and bind no methods."""
@@ -332,3 +248,9 @@ def separate_registry() -> Iterator[dict[str, Op]]:
         yield ops
     finally:
         _REGISTRY.reset(token)
+
+
+def bind_method(name: str, method: Any) -> None:
+    """Bind what is no op of its own on Tensor too (x.flatten(), x.T); like an op's methods, not for a mutant."""
+    if _REGISTRY.get() is OPS:
+        setattr(Tensor, name, method)

@@ -1,16 +1,57 @@
-"""Shared by all tests: Hypothesis profiles, the strict stand-in, and the counts printed at the end."""
+"""Shared by all tests: Hypothesis profiles, the strict stand-in, what is skipped and why, the counts printed at the end."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections import Counter
 
+import pytest
 import strict_xp
 from hypothesis import HealthCheck, settings
+
+import minidl  # noqa: F401  (declares every op)
+from minidl.backend import cuda_problem
+from minidl.laws import LAWS
+from minidl.op import OPS
 
 strict_xp.register()
 
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much]}
-settings.register_profile("dev", max_examples=25, **_COMMON)
-settings.register_profile("ci", max_examples=25, derandomize=True, database=None, **_COMMON)
+settings.register_profile("dev", max_examples=20, **_COMMON)
+settings.register_profile("ci", max_examples=20, derandomize=True, database=None, **_COMMON)
 settings.register_profile("nightly", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+_skipped: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and nightly tests that nobody asked for; each with its reason."""
+    reasons = {}
+    if importlib.util.find_spec("torch") is None:
+        reasons["parity"] = "torch is not installed: pip install torch==2.13.0 (a CPU build)"
+    if (problem := cuda_problem()) is not None:
+        reasons["gpu"] = problem
+    if "nightly" not in config.getoption("-m"):
+        reasons["nightly"] = "long: run with pytest -m nightly"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and report.when == "setup":
+        _skipped[str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from patches import all_patches
+
+    kernels = sum(len(op.kernels) for op in OPS.values())
+    terminalreporter.write_line(
+        f"minidl: {len(OPS)} ops, {kernels} kernels, {len(LAWS)} laws, {len(all_patches())} planted bugs"
+    )
+    for reason, count in sorted(_skipped.items()):
+        terminalreporter.write_line(f"minidl: {count} tests NOT RUN: {reason.removeprefix('Skipped: ')}")

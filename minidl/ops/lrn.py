@@ -27,8 +27,8 @@ from minidl.signature import Shape, ShapeError
 
 def window_sum(a: Array, n: int) -> Array:
     """sum_{|j-c| <= n//2} a_j over channels."""
-    total, C = a.copy(), a.shape[1]
-    for r in range(1, min(n // 2, C - 1) + 1):
+    total = a.copy()
+    for r in range(1, n // 2 + 1):
         total[:, r:] += a[:, :-r]
         total[:, :-r] += a[:, r:]
     return total

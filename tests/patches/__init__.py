@@ -49,9 +49,9 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     if count != 1:
         raise ValueError(f"{patch}: the old text stands {count} times in {patch.file}, expected once")
     with separate_registry() as ops:
-        module = _run(patch.file, source.replace(patch.old, patch.new))
+        module = run_module(patch.file, source.replace(patch.old, patch.new))
         if patch.then:
-            _run(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
+            run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
     original = op_kernels[name]
     mutant = ops[patch.op].kernels[name] if patch.op in ops else module
     return Kernel(
@@ -59,7 +59,7 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     )
 
 
-def _run(name: str, source: str, instead: dict[str, types.ModuleType] | None = None) -> types.ModuleType:
+def run_module(name: str, source: str, instead: dict[str, types.ModuleType] | None = None) -> types.ModuleType:
     """Execute a module's source under its own name, without disturbing the one that is imported."""
     original = sys.modules[name]
     module = types.ModuleType(name)

@@ -8,7 +8,7 @@ def row(old: str, new: str, law: str) -> Patch:
 
 
 PATCHES = [
-    row("for r in range(1, min(n // 2, C - 1) + 1)", "for r in range(1, min(n // 2, C - 1))", "forward_is_the_definition"),
+    row("for r in range(1, n // 2 + 1)", "for r in range(1, n // 2)", "forward_is_the_definition"),
     row("total[:, :-r] += a[:, r:]", "total[:, :-r] += a[:, :-r]", "forward_is_the_definition"),
     row("y = x * s**-beta", "y = x * s**beta", "forward_is_the_definition"),
     row("s = k + alpha *", "s = 1 + alpha *", "forward_is_the_definition"),
@@ -17,6 +17,6 @@ PATCHES = [
     row("window_sum(dy * y / s, n)", "window_sum(dy * y, n)", "backward_is_the_derivative"),
     row("window_sum(dy * y / s, n)", "dy * y / s", "backward_is_the_derivative"),
     row("    x, y, s = saved\n", "    x, y, s = saved\n    dy *= 1.0\n    s += 1e-9\n", "arguments_are_left_alone"),
-    row("total, C = a.copy(), a.shape[1]", "total, C = np.array(a, np.float64), a.shape[1]", "float_types_are_kept"),
-    row("total, C = a.copy(), a.shape[1]", "total, C = np.array(a), a.shape[1]", "array_library_does_not_matter"),
+    row("total = a.copy()", "total = np.array(a, np.float64)", "float_types_are_kept"),
+    row("total = a.copy()", "total = np.array(a)", "array_library_does_not_matter"),
 ]

@@ -1,0 +1,77 @@
+"""What the tape costs per op, over calling the kernel itself. Goal: at most 10 microseconds.
+
+    python -m benchmarks.tape
+
+Small arrays, so that arithmetic is nearly nothing. Forward: `op(x)` on a Tensor that requires a gradient, against
+`kernel.forward(array)`. Backward: `loss.backward()` over a chain, against the same `kernel.backward` calls in a loop. The two are
+timed in turns; the figure is the median over rounds of (tape - kernel) / ops.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import minidl
+from minidl import Tensor
+
+CHAIN, ROUNDS = 200, 60
+
+
+def main() -> None:
+    """Print the cost per op of forward and backward, for ops with few and with many attributes."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    w = np.random.default_rng(1).standard_normal((3, 3, 3, 3)).astype(np.float32)
+    cases: dict[str, tuple[minidl.op.Op, tuple, dict]] = {
+        "tanh": (minidl.tanh, (x,), {}),
+        "add": (minidl.add, (x, x), {}),
+        "linear": (minidl.linear, (x, np.ascontiguousarray(w[0, 0, :, :1] * np.ones(4, np.float32)).repeat(2, 0)[:4]), {}),
+        "conv2d": (minidl.conv2d, (x, w), {"padding": 1}),
+        "lrn": (minidl.lrn, (x,), {}),
+    }
+    print(f"{'op':10} {'forward':>22} {'backward':>22}   microseconds per op: tape - kernel (kernel alone)")
+    for name, (op, inputs, attrs) in cases.items():
+        forward, backward = _forward(op, inputs, attrs), _backward(op, inputs, attrs)
+        print(f"{name:10} {forward[0]:10.1f} ({forward[1]:6.1f}) {backward[0]:13.1f} ({backward[1]:6.1f})")
+
+
+def _per_op(tape: Callable[[], float], kernel: Callable[[], float]) -> tuple[float, float]:
+    rounds = [(tape(), kernel()) for _ in range(ROUNDS)]
+    extra = statistics.median(t - k for t, k in rounds)
+    return 1e6 * extra / CHAIN, 1e6 * statistics.median(k for _, k in rounds) / CHAIN
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _forward(op: minidl.op.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    kernel, full = op.chosen(), op.settle(tuple(a.shape for a in arrays), {**op.attrs, **attrs})[0]
+    return _per_op(
+        lambda: _timed(lambda: [op(*tensors, **attrs) for _ in range(CHAIN)] and None),
+        lambda: _timed(lambda: [kernel.forward(*arrays, **full) for _ in range(CHAIN)] and None),
+    )
+
+
+def _backward(op: minidl.op.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
+    kernel, full = op.chosen(), op.settle(tuple(a.shape for a in arrays), {**op.attrs, **attrs})[0]
+    y, saved, *_ = kernel.forward(*(arrays + (None,) * (len(op.signature.inputs) - len(arrays))), **full)
+    dy = np.ones_like(y)
+    needs = (True,) * len(arrays) + (False,) * (len(op.signature.inputs) - len(arrays))
+
+    def tape() -> float:
+        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        out = [op(*tensors, **attrs) for _ in range(CHAIN)]
+        return _timed(lambda: [o.backward(dy) for o in out] and None)
+
+    return _per_op(tape, lambda: _timed(lambda: [kernel.backward(dy, saved, needs, **full) for _ in range(CHAIN)] and None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What users may write, turned into what kernels see.
+
+`split` sorts the arguments of a call into inputs and attributes; `as_arrays` turns Tensors, arrays and numbers into arrays of
+one float type on one device. Nothing is cast or moved silently: what does not fit is an error with the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.backend import Array, device_of, is_array, xp_of
+from minidl.random import stream
+from minidl.signature import Operand
+from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.op import Op
+
+
+def split(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Positional and keyword arguments as (inputs, attributes with their defaults)."""
+    operands = op.signature.inputs
+    if operands[0].variadic:  # concat([a, b, c], axis): the arrays come as one list
+        if not args or not isinstance(args[0], list | tuple):
+            raise TypeError(f"{op.name}: expected a list of Tensors first; the signature is {op.signature.text}")
+        inputs, rest = tuple(args[0]), args[1:]
+    else:
+        taken = 1 if op.gathers else len(operands)
+        inputs, rest = args[:taken], args[taken:]
+        if len(inputs) < len(operands):
+            inputs += tuple(_missing(op, operand, inputs, attrs) for operand in operands[len(inputs) :])
+    if rest:
+        attrs = {**_positional(op, rest), **attrs}
+    for name in attrs:
+        if name not in op.attrs:
+            raise TypeError(f"{op.name}: no attribute {name!r}; it has {', '.join(op.attrs) or 'none'}")
+    return inputs, {**op.attrs, **attrs}
+
+
+def _missing(op: Op, operand: Operand, inputs: tuple, attrs: dict[str, Any]) -> Any:
+    """An input that was not given by position: by keyword, drawn from the stream, left out, or an error."""
+    if operand.name in attrs:
+        return attrs.pop(operand.name)
+    if operand.kind == "key":
+        return stream().keys(len(inputs[0]))
+    if operand.optional:
+        return None
+    raise TypeError(f"{op.name}: missing input {operand}; the signature is {op.signature.text}")
+
+
+def _positional(op: Op, rest: tuple) -> dict[str, Any]:
+    if op.gathers:  # x.reshape(2, 3) and x.reshape((2, 3))
+        return {op.gathers: tuple(rest[0]) if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest}
+    if len(rest) > len(op.attrs):
+        expected = ", ".join([o.name for o in op.signature.inputs] + list(op.attrs))
+        raise TypeError(f"{op.name}: {len(rest) - len(op.attrs)} argument(s) too many; it takes {expected}")
+    return dict(zip(op.attrs, rest, strict=False))
+
+
+def as_arrays(op: Op, inputs: tuple) -> tuple[Array, ...]:
+    """The arrays of a call, all floating ones of one type and all on one device."""
+    operands = op.signature.expand(len(inputs))
+    arrays = [value.data if isinstance(value, Tensor) else value for value in inputs]
+    lead = _first_float(operands, arrays)
+    common = lead is not None and lead.dtype.kind == "f" and type(lead) is np.ndarray
+    for i, operand in enumerate(operands):
+        array = arrays[i]
+        if common and type(array) is np.ndarray and operand.kind == "float" and array.dtype == lead.dtype:
+            continue
+        if array is not None:
+            arrays[i] = _convert(op, operand, array, lead)
+        elif not operand.optional:
+            raise TypeError(f"{op.name}: input {operand} is missing (None); the signature is {op.signature.text}")
+    return tuple(arrays)
+
+
+def _first_float(operands: tuple[Operand, ...], arrays: list[Any]) -> Array:
+    """The array that sets the float type and the device of a call."""
+    for operand, array in zip(operands, arrays, strict=True):
+        if operand.kind == "float" and (type(array) is np.ndarray or (array is not None and is_array(array))):
+            return array
+    return None
+
+
+_KINDS = {
+    "float": ("fc", "floating point", ".astype('float32')"),
+    "int": ("iu", "integers", ".astype('int64')"),
+    "bool": ("b", "booleans", "a comparison"),
+    "key": ("u", "uint64 keys", "minidl.random.stream().keys(n)"),
+    "any": ("fciub", "numbers", "an array"),
+}
+
+
+def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
+    xp = np if lead is None else xp_of(lead)
+    if isinstance(value, int | float | list | tuple | np.generic):
+        dtype = getattr(value, "dtype", None)
+        if operand.kind == "float" and dtype is None:  # a Python number takes the type of what it meets
+            dtype = np.float32 if lead is None else lead.dtype
+        value = xp.asarray(value, dtype=dtype)
+    elif not is_array(value):
+        raise TypeError(f"{op.name}: {operand} expects a Tensor, an array or a number, got {type(value).__name__}")
+    kinds, words, remedy = _KINDS[operand.kind]
+    if value.dtype.kind not in kinds:
+        raise TypeError(f"{op.name}: {operand} expects {words}, got {value.dtype}; use {remedy}")
+    if lead is None:
+        return value
+    if operand.kind == "float" and value.dtype != lead.dtype:
+        raise TypeError(
+            f"{op.name}: {operand} is {value.dtype} but another input is {lead.dtype}; "
+            f"nothing is cast silently: use .astype({str(lead.dtype)!r})"
+        )
+    if operand.kind == "key" and device_of(value) == "cpu":
+        return xp.asarray(value) if xp is not np else value  # keys are drawn on the host and expanded where the data is
+    if device_of(value) != device_of(lead):
+        raise ValueError(
+            f"{op.name}: {operand} is on {device_of(value)} but another input is on {device_of(lead)}; "
+            f"move one with .to({device_of(lead)!r})"
+        )
+    return value

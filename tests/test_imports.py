@@ -1,0 +1,88 @@
+"""Arrows go one way: who may import whom, read from the source with ast."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "minidl"
+
+# room -> the rooms it may import; a name stands for minidl/<name>.py or the package minidl/<name>/
+ARROWS = {
+    "backend": set(),
+    "signature": set(),
+    "modes": set(),
+    "draw": set(),
+    "derivative": set(),
+    "locks": {"backend"},
+    "random": {"backend"},
+    "executor": {"backend", "op"},  # op: for type checkers only
+    "tensor": {"backend", "executor", "locks", "modes", "signature", "op"},  # op: for type checkers only
+    "recompute": {"modes", "random", "tensor"},
+    "window": {"backend", "signature"},
+    "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
+    "op": {"arguments", "backend", "draw", "executor", "modes", "random", "signature", "tensor"},
+    "ops": {"backend", "draw", "op", "random", "signature", "tensor", "window", "ops"},
+    "gradcheck": {"backend", "derivative", "modes", "random", "signature", "tensor"},
+    "verdicts": {"backend", "signature"},
+    "laws": {"backend", "derivative", "executor", "op", "signature", "verdicts"},
+    "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor"},
+    "optim": {"backend", "modes", "optim", "tensor"},
+    "data": {"backend", "data", "random", "tensor"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of minidl that a file imports, also inside functions."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("minidl.")}
+    return rooms
+
+
+@pytest.mark.parametrize("room", sorted(ARROWS))
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    files = sorted((PACKAGE / room).rglob("*.py")) if (PACKAGE / room).is_dir() else [PACKAGE / f"{room}.py"]
+    for path in files:
+        foreign = imported_rooms(path) - ARROWS[room]
+        assert not foreign, f"{path.relative_to(ROOT)} may not import minidl.{', minidl.'.join(sorted(foreign))}"
+
+
+def test_the_package_imports_no_course_material() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            outside = {name.split(".")[0] for name in names} & {"models", "tests", "benchmarks", "hypothesis", "pytest"}
+            assert not outside, f"{path.relative_to(ROOT)} imports {outside}"
+
+
+def test_only_the_backend_imports_cupy() -> None:
+    importing = {p.name for p in PACKAGE.rglob("*.py") if "import cupy" in p.read_text(encoding="utf-8")}
+    assert importing == {"backend.py"}
+
+
+def test_models_use_only_public_names() -> None:
+    for path in (ROOT / "models").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module in {"__future__", "minidl", "minidl.nn", "collections.abc", "typing"}, (
+                    f"{path.name}: {node.module}"
+                )
+
+
+def test_import_needs_no_optional_package() -> None:
+    heavy = "matplotlib PIL tqdm cupy torch autograd hypothesis pytest safetensors threadpoolctl".split()
+    code = f"import sys, minidl; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,110 @@
+"""The mutator over every kernel: what survives the laws is listed in tests/survivors.txt, each with a reason."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mutator import mutants
+from patches import run_module
+
+import minidl  # noqa: F401  (declares every op)
+from minidl.draw import Random
+from minidl.laws import LAWS, Broken, Undecided
+from minidl.op import OPS, Kernel, separate_registry
+
+SURVIVORS = Path(__file__).parent / "survivors.txt"
+KERNELS = [kernel for op in OPS.values() for kernel in op.kernels.values()]
+MODULES = sorted({k.forward.__module__ for k in KERNELS} | {k.op.definition.__module__ for k in KERNELS})
+
+
+def listed() -> dict[str, str]:
+    """survivors.txt: lines `module | mutant | reason`."""
+    rows = [
+        line.split(" | ") for line in SURVIVORS.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
+    return {f"{module} | {mutant}": reason for module, mutant, reason in rows}
+
+
+def surviving(module: str, most: int | None = None, draws: int = 40) -> Iterator[str]:
+    """Mutants of a module that no law catches on `draws` problems of any kernel it serves."""
+    for i, (label, source) in enumerate(mutants(inspect.getsource(importlib.import_module(module)))):
+        if most is not None and i >= most:
+            return
+        try:
+            with _alarm(60):
+                caught = any(_caught(kernel, draws) for kernel in _planted(module, source))
+        except Exception:  # it does not even import or run: noticed
+            caught = True
+        if not caught:
+            yield f"{module} | {label}"
+
+
+def _planted(module: str, source: str) -> list[Kernel]:
+    """The kernels that the mutated module declares, or, for a rival's own file, those whose functions it holds."""
+    with separate_registry() as ops:
+        broken = run_module(module, source)
+    declared = [_like(OPS[op.name].kernels[k.name], k.forward, k.backward) for op in ops.values() for k in op.kernels.values()]
+    rivals = [k for k in KERNELS if k.forward.__module__ == module and k.op.name not in ops]
+    return declared + [_like(k, getattr(broken, k.forward.__name__), getattr(broken, k.backward.__name__)) for k in rivals]
+
+
+def _like(k: Kernel, forward: object, backward: object) -> Kernel:
+    return Kernel(k.op, k.name + ", mutated", forward, backward, k.refuses, k.analytic, k.half)
+
+
+def _caught(kernel: Kernel, draws: int) -> bool:
+    with np.errstate(all="ignore"):
+        for seed in range(draws):
+            problem = kernel.op.ask(Random(seed))
+            if kernel.why_not(tuple(None if x is None else x.shape for x in problem.inputs), problem.attrs):
+                continue
+            for law in LAWS:
+                try:
+                    law(kernel, problem, np.random.default_rng(seed))
+                except (Broken, MemoryError):
+                    return True
+                except Undecided:
+                    pass
+    return False
+
+
+@contextmanager
+def _alarm(seconds: int) -> Iterator[None]:
+    """A mutant that loops for ever is noticed too."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_mutant_of_lrn_survives_unlisted() -> None:
+    assert set(surviving("minidl.ops.lrn")) <= set(listed())
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("module", MODULES)
+def test_no_mutant_survives_unlisted(module: str) -> None:
+    assert set(surviving(module)) - set(listed()) == set()
+
+
+if __name__ == "__main__":  # python tests/test_mutants.py minidl.ops.lrn: prints what survives
+    for name in sys.argv[1:] or MODULES:
+        for line in surviving(name):
+            print(line, flush=True)
