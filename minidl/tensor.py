@@ -125,6 +125,13 @@ class Tensor:
             raise ValueError("to: a Tensor that the tape made cannot change device; move the inputs, or detach() first")
         return self if self.node is not None else Tensor(self.data, self.requires_grad, device=device)
 
+    def astype(self, dtype: Any) -> Tensor:
+        """With another element type. A leaf keeps `requires_grad`; a result of the tape cannot be cast."""
+        if self.node is not None and self.dtype != np.dtype(dtype):
+            raise ValueError("astype: a Tensor that the tape made cannot change type; cast the inputs, or detach() first")
+        kept = self.requires_grad and np.dtype(dtype).kind == "f"
+        return self if self.node is not None else Tensor(self.data.astype(dtype), kept)
+
     def copy(self) -> Tensor:
         """A leaf with its own memory and the same `requires_grad`."""
         return Tensor(self.data.copy(), self.requires_grad)
@@ -318,9 +325,10 @@ def deliver(source: Node | Tensor, dx: Array, shared: bool, heap: list[Node]) ->
     """Add a gradient to a node that waits in the heap, or to the `.grad` of a leaf."""
     if isinstance(source, Tensor):
         if source.grad is None:  # a leaf's gradient must be its own memory: clipping edits it in place
-            source.grad = dx.copy() if shared or getattr(dx, "base", None) is not None else dx
+            grad = dx.copy() if shared or getattr(dx, "base", None) is not None else dx
         else:
-            source.grad = source.grad + dx
+            grad = source.grad + dx
+        source.grad = xp_of(grad).asarray(grad)  # NumPy's arithmetic on arrays of shape () gives scalars
     elif source.grad is None:
         source.grad = dx
         heapq.heappush(heap, source)
@@ -370,7 +378,7 @@ def _arrays_in(saved: Any) -> list[Array]:
     for value in saved:
         if type(value) is np.ndarray:
             found.append(value)
-        elif value is not None:
+        elif value is not None and type(value) not in (int, float, bool, str):
             found += _arrays_in(value)
     return found
 

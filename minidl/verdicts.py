@@ -19,8 +19,8 @@ class Undecided(Exception):
     """This problem cannot tell whether the law holds."""
 
 
-def same(what: str, got: Array, expected: np.ndarray, rtol: float) -> None:
-    """Broken unless got equals expected within rtol of its largest magnitude; the message shows the worst element."""
+def same(what: str, got: Array, expected: np.ndarray, rtol: float, floor: float = 1e-3) -> None:
+    """Broken unless got equals expected within rtol of its largest magnitude (at least `floor`)."""
     got, expected = np.asarray(got), np.asarray(expected)
     if got.shape != expected.shape:
         raise Broken(f"{what} has shape {brackets(got.shape)}, expected {brackets(expected.shape)}")
@@ -29,7 +29,7 @@ def same(what: str, got: Array, expected: np.ndarray, rtol: float) -> None:
     error = np.abs(np.where(got == expected, 0.0, got - expected))  # equal infinities differ by nothing
     if np.array_equal(np.isnan(got), np.isnan(expected)):
         error = np.where(np.isnan(expected), 0.0, error)
-    scale = max(float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)), 1e-3)
+    scale = max(float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)), floor)
     worst = np.unravel_index(np.argmax(error), error.shape)
     if not error[worst] <= rtol * scale:
         place = ",".join(str(int(k)) for k in worst)

@@ -2,7 +2,7 @@
 
 `mutants(source)` yields (label, source) for each single change inside the arithmetic of a module: an operator swapped, a
 number raised by one, a term dropped, operands exchanged, `+=` made `=`, a comparison shifted. Definitions, problems, shape
-rules and costs are left alone: they are what the arithmetic is judged by.
+rules and costs are not reached from there: they are what the arithmetic is judged by.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 
-LEFT_ALONE = {"definition", "problem", "shape", "canonical", "domain", "refuses", "cost", "workloads"}
-ARITHMETIC_KEYWORDS = {"f", "df", "da", "db"}  # lambdas that hold the arithmetic of pointwise ops
+ARITHMETIC_KEYWORDS = {"f", "dx", "da", "db", "mask"}  # lambdas that hold the arithmetic of pointwise ops
 SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult}
 SHIFTED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 
@@ -32,17 +31,26 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _arithmetic(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
-    """(name, node) that may be changed: functions but those the module is judged by, and lambdas of pointwise ops."""
+    """(name, node) that may be changed: what is reached from forward, backward and the lambdas of pointwise ops."""
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    todo = [name for name in functions if name.endswith(("forward", "backward"))]
     for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef):
-            if not any(statement.name.lstrip("_").startswith(name) for name in LEFT_ALONE):
-                parts = [part for part in statement.body if not isinstance(part, ast.Expr)]  # an expression: the docstring
-                yield from ((statement.name, n) for part in parts for n in _candidates(part))
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             continue
         name = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else "module"
         for call in ast.walk(statement):
-            if isinstance(call, ast.keyword) and call.arg in ARITHMETIC_KEYWORDS and isinstance(call.value, ast.Lambda):
-                yield from ((f"{name}.{call.arg}", n) for n in _candidates(call.value.body))
+            if isinstance(call, ast.keyword) and call.arg in ARITHMETIC_KEYWORDS:
+                todo += [n.id for n in ast.walk(call.value) if isinstance(n, ast.Name)]
+                if isinstance(call.value, ast.Lambda):
+                    yield from ((f"{name}.{call.arg}", n) for n in _candidates(call.value.body))
+    reached: set[str] = set()
+    while todo:
+        if (name := todo.pop()) in functions and name not in reached:
+            reached.add(name)
+            todo += [n.id for n in ast.walk(functions[name]) if isinstance(n, ast.Name)]
+    for name in (n for n in functions if n in reached):
+        parts = [part for part in functions[name].body if not isinstance(part, ast.Expr)]  # an expression: the docstring
+        yield from ((name, n) for part in parts for n in _candidates(part))
 
 
 def _candidates(node: ast.AST) -> Iterator[ast.AST]:

@@ -31,8 +31,8 @@ ARROWS = {
     "gradcheck": {"backend", "derivative", "modes", "random", "signature", "tensor"},
     "verdicts": {"backend", "signature"},
     "laws": {"backend", "derivative", "executor", "op", "signature", "verdicts"},
-    "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor"},
-    "optim": {"backend", "modes", "optim", "tensor"},
+    "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor", "window"},
+    "optim": {"backend", "modes", "optim", "signature", "tensor"},
     "data": {"backend", "data", "random", "tensor"},
 }
 
