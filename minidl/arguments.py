@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.backend import Array, device_of, is_array, xp_of
+from minidl.backend import Array, device_of, is_array, to_device, xp_of
 from minidl.random import stream
 from minidl.signature import Operand
 from minidl.tensor import Tensor
@@ -27,7 +27,7 @@ def split(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, 
             raise TypeError(f"{op.name}: expected a list of Tensors first; the signature is {op.signature.text}")
         inputs, rest = tuple(args[0]), args[1:]
     else:
-        taken = 1 if op.gathers else len(operands)
+        taken = 1 if op.gathers else sum(o.kind != "key" for o in operands)  # a key is given by name, or drawn
         inputs, rest = args[:taken], args[taken:]
         if len(inputs) < len(operands):
             inputs += tuple(_missing(op, operand, inputs, attrs) for operand in operands[len(inputs) :])
@@ -113,7 +113,7 @@ def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
             f"nothing is cast silently: use .astype({str(lead.dtype)!r})"
         )
     if operand.kind == "key" and device_of(value) == "cpu":
-        return xp.asarray(value) if xp is not np else value  # keys are drawn on the host and expanded where the data is
+        return to_device(value, device_of(lead))  # keys are drawn on the host and expanded where the data is
     if device_of(value) != device_of(lead):
         raise ValueError(
             f"{op.name}: {operand} is on {device_of(value)} but another input is on {device_of(lead)}; "

@@ -39,13 +39,13 @@ class _Recomputed(Node):
     """A segment whose inside was thrown away; backward runs it forward again and lets the gradient flow through that."""
 
     __slots__ = ("function", "inputs", "stream")
-    name = "recompute"  # type: ignore[assignment]
+    name = "recompute"
 
     def __init__(self, function: Callable, inputs: tuple, drawn: Stream, out: Tensor):
-        super().__init__(None, {}, [i if isinstance(i, Tensor) else None for i in inputs], ())
+        tensors = [i if isinstance(i, Tensor) else None for i in inputs]
+        super().__init__(None, {}, tensors, tuple(t.data for t in tensors if t is not None))  # type: ignore[arg-type]
         self.function, self.inputs, self.stream = function, inputs, drawn
-        self.saved = tuple(i.data for i in inputs if isinstance(i, Tensor))
-        self.hold([i if isinstance(i, Tensor) else None for i in inputs], out)
+        self.hold(tensors, out)
 
     def flow(self, heap: list[Node], retain_graph: bool) -> None:
         dy, self.grad = self.grad, None

@@ -25,6 +25,7 @@ import numpy as np
 from minidl import backend, executor
 from minidl.backend import Array, is_array, xp_of
 from minidl.locks import lock, overlap, unlock, unlocked
+from minidl.methods import Methods
 from minidl.modes import anomaly_mode, grad_enabled, listener
 from minidl.signature import brackets
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _clock = itertools.count()
 
 
-class Tensor:
+class Tensor(Methods):
     """An array with a place on the tape.
 
     data           the array (NumPy or CuPy); Python numbers and lists become float32

@@ -19,10 +19,11 @@ ARROWS = {
     "modes": set(),
     "draw": set(),
     "derivative": set(),
+    "methods": {"tensor"},  # for type checkers only
     "locks": {"backend"},
     "random": {"backend"},
     "executor": {"backend", "op"},  # op: for type checkers only
-    "tensor": {"backend", "executor", "locks", "modes", "signature", "op"},  # op: for type checkers only
+    "tensor": {"backend", "executor", "locks", "methods", "modes", "signature", "op"},  # op: for type checkers only
     "recompute": {"modes", "random", "tensor"},
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only

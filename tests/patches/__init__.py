@@ -1,8 +1,8 @@
 """Planted bugs: one-line patches of the kernels, each with the law that must catch it.
 
 One file per room of `minidl/ops`, each with a list PATCHES. A row names the kernel, the old text (found exactly once in the
-file), the new text, and the law. `file` is the module that is patched; `then` a module that is declared again on top
-of it (an activation on top of a patched `pointwise`).
+file), the new text, and the law. `file` is the module that is patched; `then` a module that is run again on top of
+it (an activation on top of a patched `pointwise`, a kernel on top of a patched `window`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     with separate_registry() as ops:
         module = run_module(patch.file, source.replace(patch.old, patch.new))
         if patch.then:
-            run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
+            module = run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
     original = op_kernels[name]
     mutant = ops[patch.op].kernels[name] if patch.op in ops else module
     return Kernel(

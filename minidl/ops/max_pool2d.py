@@ -1,0 +1,139 @@
+"""Max pooling: the largest value that each window sees.
+
+    y[n,c,p,q]   = max over r, s of x[n, c, p*sh + r*dh - top, q*sw + s*dw - left]
+    dx[n,c,h,v] += dy[n,c,p,q]   for every window (p, q) whose maximum is at (h, v): windows that overlap add up
+
+    x [N, C, H, W]   y [N, C, P, Q]       P = floor((H + top + bottom - dh (R - 1) - 1) / sh) + 1,   Q likewise
+
+kernel_size  R, S; with stride (kernel_size if not given) and dilation an int or a pair
+padding      in every form of conv2d, at most half of the window. It counts as -infinity: it never wins
+ceil_mode    True rounds P up: one more window for a rest, if it starts inside x or the padding before it (PyTorch's rule)
+ties         who gets dy where several values are the maximum:
+             'first'  the first in reading order (PyTorch, and most)
+             'even'   all of them, in equal parts
+
+saved : 'first': (which of the R*S positions won, one byte each for windows of up to 256; shape of x)     'even': (x, y)
+
+A window that sees padding alone gives -infinity, as in PyTorch. A NaN makes y NaN in every window that sees it; where dy
+of such a window goes is left open.
+
+Source: Riesenhuber, Poggio 1999; overlapping windows: Krizhevsky, Sutskever, Hinton 2012, section 3.4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from minidl.backend import Array, xp_of
+from minidl.draw import Draw
+from minidl.op import Cost, Op, Problem
+from minidl.ops import pooling
+from minidl.signature import Shape, ShapeError
+from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, pad
+
+INFINITY = float("inf")
+
+
+def forward(
+    x: Array, *, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair, ceil_mode: bool, ties: str
+) -> tuple[Array, tuple]:
+    windows = Windows.over(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    code_type = np.min_scalar_type(math.prod(kernel_size) - 1).type  # the smallest that counts the positions
+    xp, padded = xp_of(x), pad(x, windows, -INFINITY)
+    first, *others = windows.positions()
+    y = padded[windows.at(*first)]  # [N, P, Q, C]
+    code = xp.zeros(y.shape, dtype=code_type)
+    for i, position in enumerate(others, start=1):
+        seen = padded[windows.at(*position)]
+        code = xp.maximum(code, (seen > y) * code_type(i))  # a later winner has a larger code
+        y = xp.maximum(y, seen)
+    y = channels_first(y)
+    return y, (code, x.shape) if ties == "first" else (x, y)
+
+
+def backward(
+    dy: Array,
+    saved: tuple,
+    needs: tuple,
+    *,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    ceil_mode: bool,
+    ties: str,
+) -> tuple:
+    x_shape = saved[1] if ties == "first" else saved[0].shape
+    windows = Windows.over(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
+    shares = to_first if ties == "first" else in_equal_parts
+    return (fold(shares(channels_last(dy), saved, windows), x_shape, windows, like=dy),)
+
+
+def to_first(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
+    """For each window position what goes back through it: dy where it won, [N, P, Q, C]."""
+    code, _ = saved
+    for i, _ in enumerate(windows.positions()):
+        yield dy * (code == i)
+
+
+def in_equal_parts(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
+    """For each window position what goes back through it: its part of dy where it holds the maximum, [N, P, Q, C]."""
+    padded, y = pad(saved[0], windows, -INFINITY), channels_last(saved[1])
+    won = [padded[windows.at(*position)] == y for position in windows.positions()]
+    share = dy / xp_of(dy).maximum(sum(mask.astype(dy.dtype) for mask in won), 1)  # 1: for windows that are NaN
+    for mask in won:
+        yield share * mask
+
+
+def definition(
+    x: np.ndarray, *, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair, ceil_mode: bool, ties: str
+) -> np.ndarray:
+    (N, C, H, W), (R, S), (dh, dw) = x.shape, kernel_size, dilation
+    rows = pooling.starts(H, R, stride[0], padding[:2], dh, ceil_mode)
+    columns = pooling.starts(W, S, stride[1], padding[2:], dw, ceil_mode)
+    y = np.full((N, C, len(rows), len(columns)), -INFINITY)
+    for (n, c), (p, h), (q, v) in product(np.ndindex(N, C), enumerate(rows), enumerate(columns)):
+        for r, s in product(range(R), range(S)):
+            if 0 <= h + r * dh < H and 0 <= v + s * dw < W:
+                y[n, c, p, q] = np.maximum(y[n, c, p, q], x[n, c, h + r * dh, v + s * dw])
+    return y
+
+
+def shape(x: Shape, *, ties: str, **attrs: Any) -> Shape:
+    if ties not in ("first", "even"):
+        raise ShapeError(f"ties must be 'first' or 'even', got {ties!r}")
+    return pooling.shape(x, **attrs)
+
+
+def problem(d: Draw) -> Problem:  # all values differ: at a tie the derivative does not exist
+    x, attrs = pooling.ask(d, dilations=(1, 2, (2, 1), (1, 2)))
+    return Problem((d.distinct(*x),), {**attrs, "ties": d.one_of("ties", ("first", "even"))})
+
+
+WORKLOADS = {
+    "alexnet.pool1": {"N": 128, "C": 96, "H": 55, "W": 55, "kernel_size": 3, "stride": 2},
+    "alexnet.pool2": {"N": 128, "C": 256, "H": 27, "W": 27, "kernel_size": 3, "stride": 2},
+    "alexnet.pool5": {"N": 128, "C": 256, "H": 13, "W": 13, "kernel_size": 3, "stride": 2},
+    "vgg16.pool1": {"N": 64, "C": 64, "H": 224, "W": 224, "kernel_size": 2},
+    "googlenet.4a": {"N": 128, "C": 480, "H": 14, "W": 14, "kernel_size": 3, "stride": 1, "padding": 1},
+    "resnet50.pool1": {"N": 128, "C": 64, "H": 112, "W": 112, "kernel_size": 3, "stride": 2, "padding": 1},
+}
+
+max_pool2d = Op(
+    "max_pool2d",
+    "x[N,C,H,W] -> y[N,C,P,Q]",
+    definition,
+    problem,
+    doc=__doc__,
+    attrs={"kernel_size": None, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "ties": "first"},
+    shape=shape,
+    canonical=pooling.canonical,
+    workloads=WORKLOADS,
+    cost=lambda x, **attrs: Cost(other=math.prod(shape(x, **attrs)) * math.prod(attrs["kernel_size"])),
+)
+max_pool2d.kernel("shifts", forward, backward)

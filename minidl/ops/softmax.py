@@ -1,0 +1,78 @@
+"""Softmax: scores along one axis as probabilities.
+
+    y_i  = exp(x_i - max x) / sum_j exp(x_j - max x)
+    dx_i = y_i (dy_i - sum_j dy_j y_j)
+
+    x, y  : any shape; the sums run along `axis` (PyTorch's `dim`)
+    saved : (y,), of a half type in float32: where y is near 1, dy - sum dy y cancels
+
+The maximum is taken off so that nothing overflows; the values do not change. A score of -inf gets probability 0; where
+all scores are -inf the result is NaN, as in PyTorch. Half types are computed in float32.
+
+Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minidl.backend import Array, xp_of
+from minidl.draw import Draw
+from minidl.op import Cost, Op, Problem
+from minidl.ops.axes import one_axis
+from minidl.ops.half import narrow, widen
+from minidl.signature import Shape
+
+
+def forward(x: Array, *, axis: int) -> tuple[Array, tuple]:
+    z = widen(x)
+    e = xp_of(x).exp(z - z.max(axis=axis, keepdims=True))
+    y = e / e.sum(axis=axis, keepdims=True)
+    return narrow(y, x), (y,)
+
+
+def backward(dy: Array, saved: tuple, needs: tuple, *, axis: int) -> tuple:
+    (y,), g = saved, widen(dy)
+    dx = y * (g - (g * y).sum(axis=axis, keepdims=True))
+    return (narrow(dx, dy),)
+
+
+def definition(x: np.ndarray, *, axis: int) -> np.ndarray:
+    y = np.empty_like(x)
+    lines = np.moveaxis(x, axis, -1)
+    for index in np.ndindex(lines.shape[:-1]):
+        weights = [math.exp(score) for score in lines[index]]
+        np.moveaxis(y, axis, -1)[index] = [weight / sum(weights) for weight in weights]
+    return y
+
+
+def canonical(shapes: tuple[Shape], attrs: dict) -> dict:
+    return {"axis": one_axis(attrs["axis"], len(shapes[0]))}
+
+
+def problem(d: Draw) -> Problem:
+    spatial = (d.size("H", 3), d.size("W", 3)) if d.flag("spatial") else ()
+    x = 2 * d.array(d.size("N", 4), d.size("C", 5), *spatial)
+    return Problem((x,), {"axis": d.one_of("axis", (-1, 1, 0))})
+
+
+WORKLOADS = {
+    "alexnet": {"N": 128, "C": 1000, "spatial": False},
+    "cifar": {"N": 128, "C": 10, "spatial": False},
+    "segmentation": {"N": 8, "C": 21, "H": 64, "W": 64, "spatial": True, "axis": 1},
+}
+
+softmax = Op(
+    "softmax",
+    "x[...] -> y[...]",
+    definition,
+    problem,
+    doc=__doc__,
+    attrs={"axis": -1},
+    canonical=canonical,
+    workloads=WORKLOADS,
+    cost=lambda x, **_: Cost(other=5 * math.prod(x)),
+)
+softmax.kernel("stable", forward, backward, analytic=True)

@@ -1,0 +1,78 @@
+"""What `minidl train` shows while it works: a row per epoch, and under the rows a bar that moves.
+
+The bar needs a terminal and tqdm; without either the rows come alone, so that a log file stays readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from minidl.train import Progress
+
+HEADER = "epoch      train loss  train acc.   val. loss   val. acc.  images/s     left  * best so far"
+
+
+class Display:
+    """Rows and a bar for a run of `epochs` passes over `images` images; `quiet` shows neither."""
+
+    def __init__(self, epochs: int, images: int, *, quiet: bool = False):
+        self.epochs, self.images, self.quiet, self.started = epochs, images, quiet, time.perf_counter()
+        self.bar = None if quiet else _bar(epochs * images)
+        self._say(HEADER)
+
+    def on_batch(self, p: Progress) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            done = (p.epoch - 1) * self.images + p.images
+            self.bar.n, rate = done, p.images / max(p.seconds, 1e-9)
+            self.bar.set_description_str(
+                f"{p.epoch:>4}/{self.epochs:<4}  {p.loss:>10.4f}  {p.accuracy:>10.2%}  "
+                f"{rate:>8,.0f} images/s  {clock(self._left(done)):>7} left ",
+                refresh=False,
+            )
+            self.bar.update(0)
+
+    def on_epoch(self, record: dict[str, float], is_best: bool) -> None:
+        """One row; a star marks the best epoch on validation so far."""
+        epoch = int(record["epoch"])
+        self._say(
+            f"{epoch:>4}/{self.epochs:<4}  {record['train_loss']:>10.4f}  {record['train_accuracy']:>10.2%}  "
+            f"{record['val_loss']:>10.4f}  {record['val_accuracy']:>10.2%}  {record['images_per_second']:>8,.0f}  "
+            f"{clock(self._left(epoch * self.images)):>7}{'  *' if is_best else ''}"
+        )
+
+    def close(self) -> None:
+        """Take the bar away; the rows stay."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _left(self, done: int) -> float:
+        """Seconds until the end at the mean rate so far, evaluation included."""
+        return (time.perf_counter() - self.started) * (self.epochs * self.images - done) / done
+
+    def _say(self, row: str) -> None:
+        if self.bar is not None:
+            self.bar.write(row, file=sys.stdout)
+        elif not self.quiet:
+            print(row, flush=True)
+
+
+def _bar(total: int) -> Any:
+    """tqdm's bar on a terminal, else None."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, leave=False, file=sys.stdout, dynamic_ncols=True, bar_format="{desc}|{bar}|", mininterval=0.1)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 0:07, 12:34 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,65 @@
+"""Planted bugs in the cosine scores and in AM-Softmax."""
+
+from patches import Patch
+
+
+def cosine(old: str, new: str, law: str) -> Patch:
+    return Patch("cosine_logits[unit_rows]", old, new, law, "minidl.ops.cosine")
+
+
+def am(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax[unit_rows]", old, new, law, "minidl.ops.am_softmax")
+
+
+def am_through_cosine(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax[unit_rows]", old, new, law, "minidl.ops.cosine", "minidl.ops.am_softmax")
+
+
+PATCHES = [
+    cosine(
+        "(u, over_x), (v, over_w) = unit(x), unit(w)",
+        "(u, over_x), (v, over_w) = unit(x), (w, unit(w)[1])",
+        "forward_is_the_definition",
+    ),
+    cosine(
+        "norm = xp.sqrt((a * a).sum(axis=1, keepdims=True))",
+        "norm = xp.abs(a).sum(axis=1, keepdims=True)",
+        "forward_is_the_definition",
+    ),
+    cosine(
+        "return (du - u * (u * du).sum(axis=1, keepdims=True)) * inverse", "return du * inverse", "backward_is_the_derivative"
+    ),
+    cosine(
+        "(u * du).sum(axis=1, keepdims=True)) * inverse", "(u * du).sum(axis=1, keepdims=True))", "backward_is_the_derivative"
+    ),
+    cosine("(u * du).sum(axis=1, keepdims=True)", "(u * du).sum(axis=0, keepdims=True)", "backward_is_the_derivative"),
+    cosine("through_unit(g.T @ u, v, over_w)", "through_unit(g.T @ u, v, 1 / over_w)", "backward_is_the_derivative"),
+    cosine(
+        "narrow(through_unit(g @ v, u, over_x), dy) if needs[0] else None",
+        "narrow(through_unit(g @ v, u, over_x), dy)",
+        "backward_is_the_derivative",
+    ),
+    cosine("    g = widen(dy)\n", "    g = widen(dy)\n    v *= 2\n", "arguments_are_left_alone"),
+    cosine("xp.where(norm > TINY, norm, xp.inf)", "xp.where(norm > TINY, norm, xp.asarray([np.inf]))", "float_types_are_kept"),
+    cosine("norm = xp.sqrt(", "norm = np.sqrt(", "array_library_does_not_matter"),
+    cosine(
+        "axis=1, keepdims=True))\n    inverse",
+        "axis=1, keepdims=True) + 1e-6 * len(a))\n    inverse",
+        "batches_are_independent",
+    ),
+    am("z[right] -= s * m", "z[right] += s * m", "forward_is_the_definition"),
+    am("z[right] -= s * m", "z[right] -= m", "forward_is_the_definition"),
+    am("z = s * (u @ v.T)  # [N, C]", "z = u @ v.T", "forward_is_the_definition"),
+    am("    z[right] -= s * m\n", "    z -= s * m\n", "forward_is_the_definition"),
+    am("loss = -log_p[right].mean()", "loss = -log_p[right].sum()", "forward_is_the_definition"),
+    am("    dcos[xp_of(p).arange(len(labels)), labels] -= 1\n", "", "backward_is_the_derivative"),
+    am("(s / len(labels))", "s", "backward_is_the_derivative"),
+    am("(s / len(labels))", "(1 / len(labels))", "backward_is_the_derivative"),
+    am("narrow(through_unit(dcos @ v, u, over_x), dy)", "narrow((dcos @ v) * over_x, dy)", "backward_is_the_derivative"),
+    am("narrow(through_unit(dcos.T @ u, v, over_w), dy)", "narrow((dcos.T @ u) * over_w, dy)", "backward_is_the_derivative"),
+    am("    dcos *= widen(dy) * (s / len(labels))\n", "    dcos *= s / len(labels)\n", "backward_is_linear_and_repeatable"),
+    am("dcos = p.copy()", "dcos = p", "arguments_are_left_alone"),
+    am("z = s * (u @ v.T)  # [N, C]", "z = np.float64(s) * (u @ v.T)", "float_types_are_kept"),
+    am("xp_of(p).arange(len(labels))", "np.arange(len(labels))", "array_library_does_not_matter"),
+    am_through_cosine("return (du - u * (u * du)", "return (du + u * (u * du)", "backward_is_the_derivative"),
+]

@@ -1,0 +1,80 @@
+"""Planted bugs in batch normalisation, training and inference."""
+
+from patches import Patch
+
+
+def training(old: str, new: str, law: str) -> Patch:
+    return Patch("batch_norm[two_pass]", old, new, law, "minidl.ops.batch_norm")
+
+
+def inference(old: str, new: str, law: str) -> Patch:
+    return Patch("batch_norm_inference[scale_and_shift]", old, new, law, "minidl.ops.batch_norm_inference")
+
+
+PATCHES = [
+    training("var = (centred * centred).mean(axis=axes)", "var = wide.var(axis=axes, ddof=1)", "forward_is_the_definition"),
+    training(
+        "return narrow(y, x), (x, weight, mean, inverse_std), (mean, var)",
+        "return narrow(y, x), (x, weight, mean, inverse_std), (mean, var + eps)",
+        "forward_is_the_definition",
+    ),
+    training("inverse_std = (var + eps) ** -0.5", "inverse_std = 1 / (var**0.5 + eps)", "forward_is_the_definition"),
+    training("y = y + along_channels(bias, x)", "y = y + bias.sum()", "forward_is_the_definition"),
+    training("return (0, *range(2, x.ndim))", "return tuple(range(2, x.ndim)) or (0,)", "forward_is_the_definition"),
+    training("common = along_channels(dbias / M, x) + xhat", "common = xhat", "backward_is_the_derivative"),
+    training(" + xhat * along_channels(dweight / M, x)", "", "backward_is_the_derivative"),
+    training(
+        "M = widen(dy), all_but_channels(x), x.size // x.shape[1]",
+        "M = widen(dy), all_but_channels(x), len(x)",
+        "backward_is_the_derivative",
+    ),
+    training(
+        "        scale = inverse_std if weight is None else weight * inverse_std\n",
+        "        scale = inverse_std\n",
+        "backward_is_the_derivative",
+    ),
+    training(
+        "along_channels(dbias / M, x) + xhat * along_channels(dweight / M, x)",
+        "along_channels(dbias / M, x) + xhat * along_channels(g.sum(axis=axes) / M, x)",
+        "backward_is_the_derivative",
+    ),
+    training("dbias = g.sum(axis=axes)  # [C]", "dbias = g.sum(axis=axes) + eps", "backward_is_linear_and_repeatable"),
+    training(
+        "    x, weight, mean, inverse_std = saved\n",
+        "    x, weight, mean, inverse_std = saved\n    mean *= 1 + eps\n",
+        "arguments_are_left_alone",
+    ),
+    training(
+        "return a.reshape(a.shape + (1,) * (x.ndim - 2))",
+        "return a.astype(np.float64).reshape(a.shape + (1,) * (x.ndim - 2))",
+        "float_types_are_kept",
+    ),
+    training("var = (centred * centred).mean", "var = np.square(centred).mean", "array_library_does_not_matter"),
+    inference(
+        "(widen(x) - along_channels(mean, x)) * along_channels(scale, x)",
+        "widen(x) * along_channels(scale, x) - along_channels(mean, x)",
+        "forward_is_the_definition",
+    ),
+    inference(
+        "    y = (widen(x) - along_channels(mean, x))",
+        "    y = (widen(x) - widen(x).mean(axis=all_but_channels(x), keepdims=True))",
+        "forward_is_the_definition",
+    ),
+    inference("dmean = -scale * dbias", "dmean = -dbias", "backward_is_the_derivative"),
+    inference("dvar = -0.5 * scale", "dvar = 0.5 * scale", "backward_is_the_derivative"),
+    inference("scale * t * inverse_std**2", "scale * t * inverse_std", "backward_is_the_derivative"),
+    inference("dweight = t * inverse_std\n", "dweight = t\n", "backward_is_the_derivative"),
+    inference("narrow(a, dy) if need else None", "None if a is None else narrow(a, dy)", "backward_is_the_derivative"),
+    inference(
+        "        dx = g * along_channels(scale, x)",
+        "        dx = g * along_channels(g.mean(axis=axes) * scale, x)",
+        "backward_is_linear_and_repeatable",
+    ),
+    inference("dbias = g.sum(axis=axes)", "g *= 1 + eps\n        dbias = g.sum(axis=axes)", "arguments_are_left_alone"),
+    inference(
+        "        dweight = t * inverse_std\n",
+        "        dweight = t * np.sqrt(inverse_std**2)\n",
+        "array_library_does_not_matter",
+    ),
+    inference("if bias is not None:", "if bias is not None and len(x) > 1:", "batches_are_independent"),
+]

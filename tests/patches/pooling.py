@@ -1,0 +1,71 @@
+"""Planted bugs in max, average and global average pooling."""
+
+from patches import Patch
+
+
+def maximum(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[shifts]", old, new, law, "minidl.ops.max_pool2d")
+
+
+def average(old: str, new: str, law: str) -> Patch:
+    return Patch("avg_pool2d[shifts]", old, new, law, "minidl.ops.avg_pool2d")
+
+
+def overall(old: str, new: str, law: str) -> Patch:
+    return Patch("global_avg_pool2d[mean]", old, new, law, "minidl.ops.global_avg_pool2d")
+
+
+def window(op: str, old: str, new: str, law: str) -> Patch:
+    return Patch(f"{op}[shifts]", old, new, law, "minidl.window", then=f"minidl.ops.{op}")
+
+
+PATCHES = [
+    maximum("y = xp.maximum(y, seen)", "y = xp.minimum(y, seen)", "forward_is_the_definition"),
+    maximum("xp_of(x), pad(x, windows, -INFINITY)", "xp_of(x), pad(x, windows)", "forward_is_the_definition"),
+    maximum(
+        "(x.shape, kernel_size, stride, padding, dilation, ceil_mode)",
+        "(x.shape, kernel_size, stride, padding, dilation)",
+        "forward_is_the_definition",
+    ),
+    maximum("(seen > y)", "(seen < y)", "backward_is_the_derivative"),
+    maximum("code_type(i)", "code_type(i - 1)", "backward_is_the_derivative"),
+    maximum("(code == i)", "(code >= i)", "backward_is_the_derivative"),
+    maximum("yield share * mask", "yield share", "backward_is_the_derivative"),
+    maximum("yield dy * (code == i)", "yield (dy + 1) * (code == i)", "backward_is_linear_and_repeatable"),
+    maximum("    code, _ = saved\n", "    code, _ = saved\n    code += 1\n", "arguments_are_left_alone"),
+    maximum("channels_last(dy), saved", "dy.ravel('K').reshape(len(dy), *windows.grid, -1), saved", "strides_do_not_matter"),
+    maximum("(code, x.shape) if", "(code.astype('float64'), x.shape) if", "float_types_are_kept"),
+    maximum("code = xp.maximum(code,", "code = np.maximum(code,", "array_library_does_not_matter"),
+    maximum("(code == i)", "(code[:1] == i)", "batches_are_independent"),
+    window("max_pool2d", "total[windows.at(r, s)] += plane", "total[windows.at(r, s)] = plane", "backward_is_the_derivative"),
+    window("max_pool2d", "xp_of(like).zeros(", "xp_of(like).empty(", "backward_is_linear_and_repeatable"),
+    window("max_pool2d", "(last < length + before)", "(last <= length + before)", "forward_is_the_definition"),
+    average("total += padded", "total = padded", "forward_is_the_definition"),
+    average(
+        "total / counted(total, x.shape, windows, count_include_pad)",
+        "total / math.prod(kernel_size)",
+        "forward_is_the_definition",
+    ),
+    average("if count_include_pad else", "if not count_include_pad else", "forward_is_the_definition"),
+    average("length + after) if", "length + before) if", "forward_is_the_definition"),
+    average(
+        "share / counted(share, saved, windows, count_include_pad)",
+        "share / counted(share, saved, windows, True)",
+        "backward_is_the_derivative",
+    ),
+    average("share / counted", "share * counted", "backward_is_the_derivative"),
+    average(".copy()  #", "  #", "arguments_are_left_alone"),
+    average("asarray(n, dtype=like.dtype)", "asarray(n, dtype=float)", "float_types_are_kept"),
+    average("xp_of(like).asarray", "np.asarray", "array_library_does_not_matter"),
+    average("share / counted", "share / len(dy) / counted", "batches_are_independent"),
+    window("avg_pool2d", "total[windows.at(r, s)] += plane", "total[windows.at(r, s)] = plane", "backward_is_the_derivative"),
+    overall(".mean(axis=(2, 3)", ".sum(axis=(2, 3)", "forward_is_the_definition"),
+    overall("dy / (H * W)", "dy / H", "backward_is_the_derivative"),
+    overall("dy / (H * W)", "dy", "backward_is_the_derivative"),
+    overall("dy / (H * W)", "(dy + 1) / (H * W)", "backward_is_linear_and_repeatable"),
+    overall("H, W = saved\n", "H, W = saved\n    dy *= 2.0\n", "arguments_are_left_alone"),
+    overall("widen(x).mean", "widen(x).ravel('K').reshape(x.shape).mean", "strides_do_not_matter"),
+    overall("dy / (H * W)", "dy.astype(np.float64) / (H * W)", "float_types_are_kept"),
+    overall("xp_of(dy).broadcast_to", "np.broadcast_to", "array_library_does_not_matter"),
+    overall(".mean(axis=(2, 3)", ".mean(axis=(0, 2, 3)", "batches_are_independent"),
+]

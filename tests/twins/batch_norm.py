@@ -1,0 +1,19 @@
+"""Batch normalisation in PyTorch."""
+
+from typing import Any
+
+
+def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    from torch.nn import functional
+
+    return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+
+
+def batch_norm_inference(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    """By PyTorch's arithmetic: its batch_norm has no gradients for mean and var (tests/test_batch_norm.py calls it)."""
+    mean, var, weight, bias = (None if a is None else a.reshape(-1, *[1] * (x.ndim - 2)) for a in (mean, var, weight, bias))
+    xhat = (x - mean) / (var + eps).sqrt()
+    return (1 if weight is None else weight) * xhat + (0 if bias is None else bias)
+
+
+TWINS = {"batch_norm": batch_norm, "batch_norm_inference": batch_norm_inference}
