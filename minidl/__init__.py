@@ -22,6 +22,9 @@ from minidl.gradcheck import gradcheck
 from minidl.modes import detect_anomaly, enable_grad, grad_enabled, no_grad
 from minidl.op import OPS, Cost, Kernel, Op, Problem
 from minidl.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, relu6, sigmoid, silu, softplus, tanh
+from minidl.ops.activations import hardtanh as hard_tanh
+from minidl.ops.activations import sigmoid as logistic
+from minidl.ops.activations import softplus as smooth_rectifier
 from minidl.ops.activations_classic import (
     arctan,
     binary_step,
@@ -53,6 +56,7 @@ from minidl.ops.arithmetic import (
     subtract,
 )
 from minidl.ops.arithmetic import absolute as abs
+from minidl.ops.arithmetic import cos as cosine
 from minidl.ops.avg_pool2d import avg_pool2d
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.batch_norm_inference import batch_norm_inference
@@ -114,6 +118,7 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cos",
+    "cosine",
     "cosine_logits",
     "data",
     "detect_anomaly",
@@ -133,6 +138,7 @@ __all__ = [
     "grad_enabled",
     "gradcheck",
     "gt",
+    "hard_tanh",
     "hardtanh",
     "identity",
     "inverse_multiquadric",
@@ -142,6 +148,7 @@ __all__ = [
     "linear",
     "log",
     "log_softmax",
+    "logistic",
     "logit",
     "lrn",
     "lt",
@@ -175,6 +182,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "sin",
+    "smooth_rectifier",
     "softmax",
     "softmax_cross_entropy",
     "softplus",

@@ -33,9 +33,11 @@ def split(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, 
             inputs += tuple(_missing(op, operand, inputs, attrs) for operand in operands[len(inputs) :])
     if rest:
         attrs = {**_positional(op, rest), **attrs}
-    for name in attrs:
+    for name, value in attrs.items():
         if name not in op.attrs:
             raise TypeError(f"{op.name}: no attribute {name!r}; it has {', '.join(op.attrs) or 'none'}")
+        if isinstance(value, np.generic):
+            attrs = {**attrs, name: value.item()}  # a NumPy scalar would make float32 arithmetic float64
     return inputs, {**op.attrs, **attrs}
 
 
@@ -79,7 +81,7 @@ def as_arrays(op: Op, inputs: tuple) -> tuple[Array, ...]:
 def _first_float(operands: tuple[Operand, ...], arrays: list[Any]) -> Array:
     """The array that sets the float type and the device of a call."""
     for operand, array in zip(operands, arrays, strict=True):
-        if operand.kind == "float" and (type(array) is np.ndarray or (array is not None and is_array(array))):
+        if operand.kind == "float" and (type(array) is np.ndarray or (not isinstance(array, np.generic) and is_array(array))):
             return array
     return None
 
@@ -95,11 +97,10 @@ _KINDS = {
 
 def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
     xp = np if lead is None else xp_of(lead)
-    if isinstance(value, int | float | list | tuple | np.generic):
-        dtype = getattr(value, "dtype", None)
-        if operand.kind == "float" and dtype is None:  # a Python number takes the type of what it meets
-            dtype = np.float32 if lead is None else lead.dtype
-        value = xp.asarray(value, dtype=dtype)
+    if isinstance(value, int | float | list | tuple | np.generic):  # a number takes the type of what it meets
+        value = value.item() if isinstance(value, np.generic) else value
+        like = np.float32 if lead is None else lead.dtype
+        value = xp.asarray(value, dtype=like if operand.kind == "float" else None)
     elif not is_array(value):
         raise TypeError(f"{op.name}: {operand} expects a Tensor, an array or a number, got {type(value).__name__}")
     kinds, words, remedy = _KINDS[operand.kind]

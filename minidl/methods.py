@@ -1,7 +1,7 @@
 """The methods that ops bind on Tensor, declared for readers and type checkers.
 
-An op that says `method="exp"` is bound as `Tensor.exp` when its file is imported, so `tensor.py` imports no op. Nothing here runs;
-`tests/test_methods.py` keeps the list equal to what the ops bind.
+An op that says `method="exp"` is bound as `Tensor.exp` when its file is imported, so `tensor.py` imports no op. Nothing
+here runs; `tests/test_methods.py` keeps the list equal to what the ops bind.
 """
 
 from __future__ import annotations

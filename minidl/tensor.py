@@ -208,9 +208,12 @@ class Tensor(Methods):
             raise ValueError(f"backward: dy must have shape {brackets(self.shape)}, got {brackets(dy.shape)}")
         heap: list[Node] = []
         deliver(self.node or self, dy, False, heap)
-        while heap:
-            node = heapq.heappop(heap)
-            node.flow(heap, retain_graph)
+        try:
+            while heap:
+                heapq.heappop(heap).flow(heap, retain_graph)
+        finally:
+            for node in heap:  # only after an error: leave nothing half-summed behind
+                node.grad = None
 
 
 class Node:
@@ -271,7 +274,7 @@ class Node:
 
     def release(self) -> None:
         """Drop what was saved and open its locks."""
-        self.saved = FREED
+        self.saved, self.retain = FREED, None
         while self._locked:
             unlock(self._locked.pop())
 
@@ -279,7 +282,7 @@ class Node:
         """Hand this node's gradient to its kernel's backward, and the results to its sources."""
         dy, self.grad, self.owned = self.grad, None, False
         if self.retain is not None:
-            self.retain.grad = dy if self.retain.grad is None else self.retain.grad + dy
+            self.retain.grad = dy.copy() if self.retain.grad is None else self.retain.grad + dy
         if self.saved is FREED:
             raise RuntimeError(
                 f"backward: what {self.name} saved was freed by an earlier backward(); "

@@ -314,3 +314,18 @@ def test_a_kernel_of_ones_own_that_returns_a_wrong_shape_is_named() -> None:
             y.backward()
     finally:
         del op.kernels["mine"]
+
+
+def test_numpy_scalars_are_numbers_and_upcast_nothing() -> None:
+    x = Tensor(np.ones(3, np.float32), requires_grad=True)
+    assert (x * np.float64(2)).dtype == np.float32
+    assert (np.float64(2) * x).dtype == np.float32
+    assert minidl.leaky_relu(x, np.float64(0.1)).dtype == np.float32
+
+
+def test_a_tensor_of_the_tape_is_not_cast_or_moved() -> None:
+    x = leaf(3)
+    assert x.astype("float32").requires_grad
+    assert not x.astype("int64").requires_grad
+    with pytest.raises(ValueError, match="astype: a Tensor that the tape made cannot change type"):
+        (x * 2).astype("float32")

@@ -6,7 +6,8 @@
     x [N, C, H, W]   y [N, C, P, Q]       P = floor((H + top + bottom - dh (R - 1) - 1) / sh) + 1,   Q likewise
 
 kernel_size  R, S; with stride (kernel_size if not given) and dilation an int or a pair
-padding      in every form of conv2d, at most half of the window. It counts as -infinity: it never wins
+padding      in every form of conv2d, at most half of the rows and columns that a window covers, so that 'same' is allowed at
+             any dilation (PyTorch counts them without the gaps). It is -infinity: it never wins
 ceil_mode    True rounds P up: one more window for a rest, if it starts inside x or the padding before it (PyTorch's rule)
 ties         who gets dy where several values are the maximum:
              'first'  the first in reading order (PyTorch, and most)

@@ -1,4 +1,4 @@
-"""Pooling in PyTorch: padding that is not the same on both sides is added before.
+"""Pooling in PyTorch: padding that is not the same on both sides, or more than half of an undilated window, is added before.
 
 With ceil_mode PyTorch then takes the padding below for image, and may make a window more: it is cut off.
 """
@@ -12,7 +12,7 @@ def max_pool2d(
     from torch.nn import functional
 
     top, bottom, left, right = padding
-    if (top, left) == (bottom, right):
+    if (top, left) == (bottom, right) and 2 * top <= kernel_size[0] and 2 * left <= kernel_size[1]:
         return functional.max_pool2d(x, kernel_size, stride, (top, left), dilation, ceil_mode)
     around = functional.pad(x, (left, right, top, bottom), value=float("-inf"))
     return started_inside(

@@ -7,7 +7,7 @@
     dF = dY^T X        db = sum of the rows of dY        dX = dY F, and dx = fold(dX)
 
     saved : (x, w). X has R*S times the elements of x. Keeping it would cost that memory; building it again in backward costs
-            7 % of the product for AlexNet's conv2, a third where channels are as few as 16.
+            7 % of the product for AlexNet's conv2, half of it where channels are as few as 16.
 
 dX is not built whole either: its columns for position (r, s) are dY w[:, :, r, s], and are added to dx at once. Groups are
 convolutions of their own: one product for each.
