@@ -31,8 +31,8 @@ def test_the_simplest_answers_make_a_problem_too(op: object) -> None:
 def test_every_workload_answers_the_problem(op: object) -> None:
     """A small sibling: the workload's answers with the batch cut to 1, so that it fits in a test."""
     for name, workload in op.workloads.items():
-        shapes = [None if x is None else x.shape for x in op.ask(Small({**op.attrs, **workload})).inputs]
-        assert op.shape(*shapes, **{k: v for k, v in workload.items() if k in op.attrs}) is not None, name
+        inputs, attrs = op.ask(Small({**op.attrs, **workload}))
+        assert op.shape(*(None if x is None else x.shape for x in inputs), **attrs) is not None, name
 
 
 class Small(Table):

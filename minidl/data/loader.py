@@ -1,0 +1,65 @@
+"""Batches, in a new order every epoch.
+
+An epoch draws one key from `minidl.random.stream()`, and the order and every augmentation follow from it: the same seed
+gives the same batches, bit for bit. A loader that neither shuffles nor augments draws nothing, so evaluating between
+two epochs does not change the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.backend import Array, check_device, to_device
+from minidl.data.augment import Augment
+from minidl.data.dataset import Dataset
+from minidl.random import stream
+from minidl.tensor import Tensor
+
+
+class DataLoader:
+    """`for images, labels in DataLoader(train, batch_size=64, shuffle=True):` one epoch.
+
+    images  Tensor float32 [n, C, H, W] on `device`: augmented, then normalised as the data set says
+    labels  int64 array [n] on the same device
+
+    `len(loader)` counts batches. The last may be smaller, unless `drop_last` leaves it out.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        augment: Augment | None = None,
+        drop_last: bool = False,
+        device: str = "cpu",
+    ):
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be a positive integer, got {batch_size!r}")
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"DataLoader: expected a minidl.data.Dataset, got {type(dataset).__name__}")
+        self.dataset, self.batch_size, self.shuffle = dataset, int(batch_size), shuffle
+        self.augment, self.drop_last, self.device = augment, drop_last, check_device(device)
+        if len(self) == 0:
+            raise ValueError(f"DataLoader: {len(dataset)} images make no batch of {batch_size} (drop_last={drop_last})")
+
+    def __len__(self) -> int:
+        n, size = len(self.dataset), self.batch_size
+        return n // size if self.drop_last else -(-n // size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Array]]:
+        rng: Any = stream().generator() if self.shuffle or self.augment else None
+        n = len(self.dataset)
+        order = rng.permutation(n) if self.shuffle else np.arange(n)
+        for i in range(len(self)):
+            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            images, labels = self.dataset.images[rows], self.dataset.labels[rows]
+            if self.augment:
+                images = self.augment(images, rng)
+            if self.dataset.normalise:
+                images = self.dataset.normalise(images)
+            yield Tensor(images, device=self.device), to_device(labels, self.device)
