@@ -5,7 +5,7 @@
     minidl check conv2d half.py --with im2col       a lone half, beside the other half of minidl's kernel
     minidl check conv2d --template > mine.py        a file to start from
 
-Exit code: 0 every law that could be judged holds, 1 a law is broken (or the file hung, exited or crashed), 2 nothing could be graded.
+Exit code: 0 the laws hold, 1 a law is broken (or the file hung, exited, crashed), 2 nothing could be graded.
 The file runs in child processes under limits of time and memory; how it all works: minidl/grader/__init__.py.
 """
 
@@ -16,6 +16,8 @@ import difflib
 import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,52 +79,47 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"minidl check: {error}", file=sys.stderr)
     if args.json:
-        print(json.dumps({**told, "exit_code": code}, indent=2))
+        print(json.dumps({**told, "exit_code": code}))
     return code
 
 
 def _grade(op: Op, file: Path, kernel: Kernel, args: argparse.Namespace, told: dict[str, Any]) -> int:
+    """Grade and print as the judgements come; `told` is filled for --json."""
     say = _silent if args.json else _say
     judgements: list[Judgement] = []
-    say(f"{op.name}: {file.name}, {args.cases} problems for each law, from seed {args.seed}", "")
     try:
         with Submission(op, file, kernel, Limits(args.time_limit, args.memory_limit)) as submission:
             grading = Grading(submission, args.seed, args.cases)
+            say(f"{op.name}: {file.name}, {args.cases} problem{'s' * (args.cases > 1)} for each law, from seed {args.seed}", "")
             for judgement in grading:
+                earlier = next((j for j in judgements if j.message == judgement.message), None)
+                note = "" if judgement.law is forward_is_the_definition else lent(submission)
+                last = list(lines(submission, judgement, note, earlier))
+                say(*last)
                 judgements.append(judgement)
-                say(*lines(op, judgement, "" if judgement.law is forward_is_the_definition else lent(submission)))
+            told["laws"] = [as_dict(submission, judgement) for judgement in judgements]
             told["not_graded"], printed = grading.notes(), submission.said()
     except Failed as error:
         told["verdict"], told["message"] = "fail", str(error)
-        say(f"  FAIL  {error}")
+        say(f"FAIL: {error}")
         return 1
-    told["laws"] = [as_dict(op, judgement) for judgement in judgements]
     broken = [j for j in judgements if j.verdict == "FAIL"]
     told["verdict"] = "fail" if broken else "pass"
-    say(*_closing(judgements, told["not_graded"], printed if broken else ""), *_again(op, args, broken))
-    if broken and printed:
-        told["printed"] = printed
+    told["printed"] = printed if broken else ""
+    say(*[""] * bool(last[-1]), *_closing(judgements, told), *_again(op, args, broken))
     return 1 if broken else 0
 
 
-def _closing(judgements: list[Judgement], notes: list[str], printed: str) -> list[str]:
+def _closing(judgements: list[Judgement], told: dict[str, Any]) -> Iterator[str]:
     """What was not graded, what the file printed, and the verdict."""
-    counts = {verdict: sum(j.verdict == verdict for j in judgements) for verdict in ("FAIL", "ok", "--")}
-    closing = [""] if judgements[-1].verdict != "FAIL" else []  # a counterexample ends with an empty line
-    if notes:
-        closing += ["Not graded:", *(line for note in notes for line in wrapped(f"- {note}", "  ", "    ")), ""]
-    if printed:
-        closing += [
-            "The file printed (its last lines):",
-            *(f"  | {line[:WIDTH]}" for line in printed.splitlines()[-PRINTED_LINES:]),
-            "",
-        ]
-    words = (
-        [f"{counts['FAIL']} broken"] * bool(counts["FAIL"])
-        + [f"{counts['ok']} hold"]
-        + [f"{counts['--']} not judged"] * bool(counts["--"])
-    )
-    return [*closing, f"{'FAIL' if counts['FAIL'] else 'PASS'}: of {len(judgements)} laws {', '.join(words)}."]
+    if notes := told["not_graded"]:
+        yield from ("Not graded:", *(line for note in notes for line in wrapped(f"- {note}", "  ", "    ")), "")
+    if printed := told["printed"].splitlines():
+        yield from ("The file printed (the end of it):", *(f"  | {line[-WIDTH:]}" for line in printed[-PRINTED_LINES:]), "")
+    count = Counter(judgement.verdict for judgement in judgements)
+    words = {"FAIL": "broken", "ok": "hold", "--": "not judged"}
+    counted = [f"{count[verdict]} {word}" for verdict, word in words.items() if count[verdict]]
+    yield f"{'FAIL' if count['FAIL'] else 'PASS'}: of {len(judgements)} laws {', '.join(counted)}."
 
 
 def _again(op: Op, args: argparse.Namespace, broken: list[Judgement]) -> list[str]:

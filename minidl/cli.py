@@ -14,8 +14,11 @@ What goes wrong is said in one line. Commands import what they need when they ru
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -49,16 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a file name may hold letters that this terminal cannot show
     debug, words = "--debug" in words, [word for word in words if word != "--debug"] or ["--help"]
     try:
-        args = build_parser(words).parse_args(words)
+        args, unknown = build_parser(words).parse_known_args(words)
+        if unknown:
+            raise ValueError(_unknown(unknown[0], args))
         return args.run(args) or 0
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
         print("minidl: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `minidl summary ... | head`
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:  # `minidl summary ... | head`: nobody listens, also not to what is left in the buffer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         if debug:
             raise
@@ -79,6 +84,12 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
     if not isinstance(error, EXPECTED_ERRORS):
         return f"internal error, {type(error).__name__}: {text}; run again with --debug for the traceback"
     return text
+
+
+def _unknown(word: str, args: argparse.Namespace) -> str:
+    near = get_close_matches(word.partition("=")[0], re.findall(r"--[\w-]+", args.usage), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"see `minidl {args.command} --help`"
+    return f"{args.command}: nothing is called {word}; {hint}"
 
 
 def _line_in_users_file(error: Exception, words: Sequence[str]) -> str | None:
@@ -104,5 +115,5 @@ def build_parser(words: Sequence[str]) -> Parser:
         if name == called:
             command = import_module(module)
             command.add_arguments(sub)
-            sub.set_defaults(run=command.run)
+            sub.set_defaults(run=command.run, usage=sub.format_usage())
     return parser

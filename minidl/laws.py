@@ -50,9 +50,7 @@ def backward_is_the_derivative(kernel: Kernel, problem: Problem, rng: np.random.
     floats = [i for i, x in enumerate(problem.inputs) if _is_float(x)]
     asked = {i for i in floats if rng.random() < 0.7} or set(floats[:1])
     needs = tuple(i in asked for i in range(len(problem.inputs)))
-    with _blaming("backward"):
-        grads = executor.backward(kernel, dy, saved, needs, problem.attrs)
-    for i, name, dx in _named(kernel, grads):
+    for i, name, dx in _named(kernel, _backward(kernel, problem, saved, dy, needs)):
         if i not in asked:
             if dx is not None:
                 raise Broken(f"d{name} was not asked for (needs[{i}] is False) but was computed; return None and save the work")
@@ -67,6 +65,10 @@ def backward_is_the_derivative(kernel: Kernel, problem: Problem, rng: np.random.
         if not verdict:
             lesson = derivative.worst(dx, partial(_slope, kernel, problem, i, dy))
             raise Broken(f"d{name}: {lesson}")
+        if kernel.names_needs:
+            alone = _backward(kernel, problem, saved, dy, tuple(j == i for j in range(len(needs))))[i]
+            shape_of_gradient(name, alone, problem.inputs[i])
+            same(f"d{name}, when no other gradient is asked for,", alone, dx, 1e-9)
 
 
 def backward_is_linear_and_repeatable(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
@@ -226,8 +228,9 @@ def _forward(kernel: Kernel, problem: Problem) -> tuple[Array, Any, tuple]:
         return executor.forward(kernel, problem.inputs, problem.attrs)
 
 
-def _backward(kernel: Kernel, problem: Problem, saved: Any, dy: Array) -> tuple[Array, ...]:
-    needs = tuple(x is not None and x.dtype.kind == "f" for x in problem.inputs)
+def _backward(kernel: Kernel, problem: Problem, saved: Any, dy: Array, needs: tuple[bool, ...] | None = None) -> tuple:
+    """Every gradient, unless `needs` says which."""
+    needs = tuple(x is not None and x.dtype.kind == "f" for x in problem.inputs) if needs is None else needs
     with _blaming("backward"):
         return executor.backward(kernel, dy, saved, needs, problem.attrs)
 

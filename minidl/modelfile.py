@@ -95,8 +95,8 @@ def _import(path: Path) -> tuple[ModuleType, tuple[Path, ...]]:
         with _importing_from(path.parent) as beside:
             exec(code, module.__dict__)
     except SyntaxError as error:
-        where = f"{error.filename or path}:{error.lineno or 1}"
-        raise ValueError(f"{where}: {error.msg}; the model file is not valid Python") from error
+        place = f"{error.filename or path}:{error.lineno or 1}"
+        raise ValueError(f"{place}: {error.msg}; the model file is not valid Python") from error
     except (Exception, SystemExit) as error:
         where = line_of(error, path.parent) or path
         raise ValueError(f"{where}: importing the model file failed: {type(error).__name__}: {error}") from error

@@ -16,8 +16,12 @@ BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#777777"
 MOST_NUMBERED = 16  # classes; with more, the cells of a confusion matrix are too small for numbers
 
 
-def curves(metrics: Sequence[dict[str, Any]], path: str | Path, *, title: str = "") -> Path:
-    """Loss and accuracy over epochs, training and validation. A row of `metrics` is a line of metrics.jsonl."""
+def curves(metrics: Sequence[dict[str, Any]], path: str | Path, *, title: str = "", kept: int | None = None) -> Path:
+    """Loss and accuracy over epochs, training and validation.
+
+    metrics  one record per epoch, as metrics.jsonl holds them
+    kept     the epoch to mark, whose weights were kept; if not given, the most accurate on validation, of equals the least loss
+    """
     if not metrics:
         raise ValueError("curves: no epoch to draw; metrics holds no row")
     epochs, validation = _column(metrics, "epoch"), 100 * _column(metrics, "val_accuracy")
@@ -28,7 +32,7 @@ def curves(metrics: Sequence[dict[str, Any]], path: str | Path, *, title: str = 
     loss.set(title="Loss", ylabel="mean loss per image")
     accuracy.set(title="Accuracy", ylabel="images classified correctly (%)")
     _spread_losses(loss, losses)
-    _mark_best(accuracy, epochs, validation)
+    _mark_kept(accuracy, epochs, validation, kept or _best(metrics))
     for axis in (loss, accuracy):
         axis.legend(frameon=False)
     return _save(figure, path)
@@ -156,12 +160,18 @@ def _spread_losses(axis: Any, losses: np.ndarray) -> None:
         axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _mark_best(axis: Any, epochs: np.ndarray, validation: np.ndarray) -> None:
-    if np.isnan(validation).all():
-        return
-    best = int(np.nanargmax(validation))
-    best_label = f"best: {validation[best]:.1f} %, epoch {epochs[best]:.0f}"
-    axis.plot(epochs[best], validation[best], "s", color=VERMILION, markersize=8, markeredgecolor=INK, label=best_label)
+def _best(metrics: Sequence[dict[str, Any]]) -> float:
+    """The epoch of highest validation accuracy, of equals that of least loss; NaN where nothing was validated."""
+    accuracy, loss = _column(metrics, "val_accuracy"), _column(metrics, "val_loss")
+    best = np.lexsort((np.nan_to_num(loss, nan=np.inf), np.nan_to_num(-accuracy, nan=np.inf)))[0]
+    return float("nan") if np.isnan(accuracy[best]) else metrics[best]["epoch"]
+
+
+def _mark_kept(axis: Any, epochs: np.ndarray, validation: np.ndarray, kept: float) -> None:
+    for epoch, value in zip(epochs, validation, strict=True):
+        if epoch == kept:
+            label = f"kept: {value:.1f} %, epoch {kept}"
+            axis.plot(epoch, value, "s", color=VERMILION, markersize=8, markeredgecolor=INK, label=label)
 
 
 def _draw_cells(axis: Any, matrix: np.ndarray) -> None:

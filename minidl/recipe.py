@@ -25,7 +25,7 @@ def _option(default: Any, about: str, *, least: float | None = None, below: floa
 class Recipe:
     """Everything that `fit` needs beside a model and data. A value out of range is a ValueError that says the range."""
 
-    epochs: int = _option(30, "passes over the training images", least=1)
+    epochs: int = _option(60, "passes over the training images", least=1)
     batch_size: int = _option(32, "images in a step", least=1)
     optimizer: str = _option("adam", "the update rule", options=("sgd", "adam", "adamw"))
     lr: float | None = _option(None, "learning rate; 0.05 for sgd, 0.002 for adam and adamw, if not given", least=1e-12)

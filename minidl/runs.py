@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +25,38 @@ from minidl.data import Normalise
 from minidl.nn.weights import load_weights, save_weights
 
 FORMAT = 1
-EXPECTED: dict[str, dict[str, type]] = {
-    "model": {"file": str, "class": str, "classes": list},
-    "data": {"name": str, "mean": list, "std": list},
+TEXT = ("text", lambda value: isinstance(value, str) and value)
+NAMES = ("a list of names", lambda value: isinstance(value, list) and value and all(isinstance(name, str) for name in value))
+NUMBERS = ("a list of numbers", lambda value: isinstance(value, list) and value and all(type(x) in (int, float) for x in value))
+ABOVE_0 = ("a list of numbers above 0", lambda value: NUMBERS[1](value) and min(value) > 0)
+EXPECTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "model": {"file": TEXT, "class": TEXT, "classes": NAMES},
+    "data": {"name": TEXT, "mean": NUMBERS, "std": ABOVE_0},
 }
 
 
 class Run:
     """An open run folder. JSON and weights are written beside their place and moved into it: none is ever half there."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, path: Path):
+        self.path = path
 
     @property
     def checkpoint(self) -> Path:
         """Where the weights are."""
-        return self.folder / "checkpoint.safetensors"
+        return self.path / "checkpoint.safetensors"
 
     # ---- while training ----------------------------------------------------------------------------------------------
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """config.json or result.json."""
-        beside = self.folder / f".{name}.part"
+        beside = self.path / f".{name}.part"
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(beside, self.folder / name)
+        os.replace(beside, self.path / name)
 
     def add_metrics(self, record: dict[str, float]) -> None:
         """One more line of metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def save(self, model: nn.Module) -> None:
@@ -60,16 +65,16 @@ class Run:
 
     def keep_model(self, source: modelfile.ModelFile) -> str:
         """Copy the model file and what it imports from its folder; the copy's name in the run folder."""
-        (self.folder / "model").mkdir()
+        (self.path / "model").mkdir()
         for file in source.files:
-            shutil.copyfile(file, self.folder / "model" / file.name)
+            shutil.copyfile(file, self.path / "model" / file.name)
         return f"model/{source.path.name}"
 
     # ---- afterwards --------------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """config.json, checked; ValueError, one line, where it is broken."""
-        path = self.folder / "config.json"
+        path = self.path / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -77,28 +82,33 @@ class Run:
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise ValueError(f"{path}: no configuration of this version of minidl (format {FORMAT}); train again")
         for part, keys in EXPECTED.items():
-            for key, kind in keys.items():
+            for key, (words, right) in keys.items():
                 value = config[part].get(key) if isinstance(config.get(part), dict) else None
-                if not isinstance(value, kind):
-                    raise ValueError(f"{path}: {part}.{key} should be a {kind.__name__}, got {value!r}; train again")
+                if not right(value):
+                    raise ValueError(f"{path}: {part}.{key} should be {words}, got {value!r}; train again")
         return config
 
     def model(self) -> modelfile.Model:
         """The trained model, built from the folder's own copy of the model file."""
         config = self.config()["model"]
-        file = self.folder / config["file"]
-        if not file.resolve().is_relative_to(self.folder.resolve()):
-            raise ValueError(f"{self.folder}: config.json names a model file outside the run folder, {config['file']!r}")
+        file = self.path / config["file"]
+        if not file.resolve().is_relative_to(self.path.resolve()):
+            raise ValueError(f"{self.path}: config.json names a model file outside the run folder, {config['file']!r}")
         if not self.checkpoint.is_file():
-            raise FileNotFoundError(f"{self.folder}: no checkpoint.safetensors; the training ended before its first epoch did")
+            raise FileNotFoundError(f"{self.path}: no checkpoint.safetensors; the training ended before its first epoch did")
         model = modelfile.load(f"{file}:{config['class']}").build(len(config["classes"]))
         load_weights(model, self.checkpoint)
         return model
 
-    def normalise(self) -> Normalise:
+    def normalise(self, channels: int) -> Normalise:
         """What was done to the training images, and must be done to every image since."""
-        config = self.config()["data"]
-        return Normalise(config["mean"], config["std"])
+        data = self.config()["data"]
+        if not len(data["mean"]) == len(data["std"]) == channels:
+            raise ValueError(
+                f"{self.path}/config.json: data.mean and data.std need {channels} number(s) each, one per channel, "
+                f"got {data['mean']} and {data['std']}; train again"
+            )
+        return Normalise(data["mean"], data["std"])
 
 
 def create(out: str | None, model: str) -> Run:

@@ -280,7 +280,8 @@ class Node:
 
     def flow(self, heap: list[Node], retain_graph: bool) -> None:
         """Hand this node's gradient to its kernel's backward, and the results to its sources."""
-        dy, self.grad, self.owned = self.grad, None, False
+        dy: Array = self.grad
+        self.grad, self.owned = None, False
         if self.retain is not None:
             self.retain.grad = dy.copy() if self.retain.grad is None else self.retain.grad + dy
         if self.saved is FREED:

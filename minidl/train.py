@@ -2,7 +2,7 @@
 
     minidl.manual_seed(0)
     model, splits = LeNet5(classes=10), data.digits(size=32)
-    fit(model, splits, Recipe(epochs=30))                          # leaves the best validation epoch's weights in model
+    fit(model, splits, Recipe(epochs=60))                          # leaves the best validation epoch's weights in model
     loss, accuracy, confusion = evaluate(model, splits.test)       # once, at the end
 
 A model may bring `loss(out, labels)` in place of softmax cross-entropy, and `predict(out)` in place of the scores themselves:
@@ -90,16 +90,14 @@ def fit(
     for epoch in range(1, recipe.epochs + 1):
         record = _epoch(model, loader, optimizer, recipe, epoch, on_batch)
         started = time.perf_counter()
-        validation = evaluate(model, splits.validation, device=device)
-        if not math.isfinite(validation.loss):
-            raise Diverged(_advice(f"the validation loss is {validation.loss} after epoch {epoch}", optimizer))
-        record |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
+        loss, accuracy = _validate(model, splits.validation, optimizer, epoch, device)
+        record |= {"val_loss": loss, "val_accuracy": accuracy}
         record["seconds"] += time.perf_counter() - started
         metrics.append(record)
-        schedule.step(validation.loss)
-        is_best = (validation.accuracy, -validation.loss) > best
+        schedule.step(loss)
+        is_best = (accuracy, -loss) > best
         if is_best:
-            best, best_epoch, weights = (validation.accuracy, -validation.loss), epoch, model.state_dict()
+            best, best_epoch, weights = (accuracy, -loss), epoch, model.state_dict()
         on_epoch(record, is_best)
     model.load_state_dict(weights)
     return Fitted(metrics, best_epoch)
@@ -133,6 +131,17 @@ def _epoch(
         "images_per_second": seen / seconds,
         "seconds": seconds,
     }
+
+
+def _validate(model: nn.Module, dataset: Dataset, optimizer: optim.Optimizer, epoch: int, device: str) -> tuple[float, float]:
+    """Loss and accuracy after an epoch."""
+    try:
+        loss, accuracy, _ = evaluate(model, dataset, device=device)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss}")
+    except FloatingPointError as error:
+        raise Diverged(_advice(f"epoch {epoch}, validation: {error}", optimizer)) from error
+    return loss, accuracy
 
 
 def _step(model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: Array, clip: float) -> tuple[float, Any]:

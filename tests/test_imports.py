@@ -35,6 +35,15 @@ ARROWS = {
     "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor", "window"},
     "optim": {"backend", "modes", "optim", "signature", "tensor"},
     "data": {"backend", "data", "random", "tensor"},
+    "plots": set(),
+    "recipe": {"data", "optim", "tensor"},
+    "modelfile": {"nn"},
+    "train": {"backend", "data", "modelfile", "modes", "nn", "ops", "optim", "random", "recipe", "tensor"},
+    "runs": {"data", "modelfile", "nn"},
+    "progress": {"train"},
+    "summary": {"backend", "modelfile", "modes", "nn", "op", "tensor", "train"},
+    "doctor": {"backend", "data"},
+    "cli": {"modelfile"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Optimisers, schedules and clipping: the rules by hand, resuming, slices, half types, devices, and what they refuse."""
+"""Optimisers and clipping: the rules by hand, resuming, slices, half types, devices, and what they refuse."""
 
 from __future__ import annotations
 
@@ -22,17 +22,6 @@ RULES: dict[str, Callable[[list], optim.Optimizer]] = {
     "alexnet": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=0.01, convention="alexnet"),
     "adam": lambda params: optim.Adam(params, lr=0.1, weight_decay=0.01),
     "adamw": lambda params: optim.AdamW(params, lr=0.1, weight_decay=0.1),
-}
-SCHEDULES: dict[str, Callable[[optim.Optimizer], optim.Schedule]] = {
-    "step": lambda opt: optim.StepLR(opt, 3, 0.5),
-    "milestones": lambda opt: optim.MultiStepLR(opt, [2, 5]),
-    "cosine": lambda opt: optim.CosineAnnealingLR(opt, 8),
-    "linear": lambda opt: optim.LinearLR(opt, 0.1, 1.0, 4),
-    "plateau": lambda opt: optim.ReduceLROnPlateau(opt, patience=1, cooldown=1),
-    "warm-up, then cosine": lambda opt: optim.SequentialLR(opt, [optim.LinearLR(opt), optim.CosineAnnealingLR(opt, 8)], [3]),
-    "warm-up, then plateau": lambda opt: optim.SequentialLR(
-        opt, [optim.LinearLR(opt), optim.ReduceLROnPlateau(opt, patience=0)], [3]
-    ),
 }
 
 
@@ -111,7 +100,8 @@ def test_groups_have_options_of_their_own() -> None:
     opt = optim.SGD([{"params": [p]}, {"params": q, "lr": 0.5}], lr=0.1)
     opt.step()
     assert (p.item(), q.item()) == (0.9, 0.5)
-    assert repr(opt).startswith("SGD(params=1, lr=0.1, momentum=0.0, ") and repr(opt).count("params=1") == 2
+    assert repr(opt).startswith("SGD(params=1, lr=0.1, momentum=0.0, ")
+    assert repr(opt).count("params=1") == 2
 
 
 # ---- memory, types, devices --------------------------------------------------------------------------------------------
@@ -147,14 +137,26 @@ def test_a_parameter_that_is_not_contiguous_is_updated_too(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_types_are_kept_and_half_is_updated_in_float32(rule: str) -> None:
-    single, half = parameter(1.0, -0.5, dtype=np.float32), parameter(1.0, -0.5, dtype=np.float16)
-    for p in (single, half):
-        opt = RULES[rule]([p])
-        opt.param_groups[0]["lr"] = np.float64(1e-3)  # a float64 scalar must not make float64 arrays
-        train(opt, [p], range(3))
-        assert p.dtype == (np.float32 if p is single else np.float16)
-        assert all(a.dtype == np.float32 for a in opt.state[0].values())
-    np.testing.assert_allclose(half.numpy(), single.numpy(), rtol=2e-3)
+    single, half = parameter(1.0, -0.3, 7.7, dtype=np.float32), parameter(1.0, -0.3, 7.7, dtype=np.float16)
+    single.data[...] = half.data
+    opts = [RULES[rule]([p]) for p in (single, half)]
+    for t in range(4):
+        g = np.random.default_rng(t).standard_normal(3).astype(np.float16)
+        single.grad, half.grad = g.astype(np.float32), g
+        for opt in opts:
+            opt.param_groups[0]["lr"] = np.float64(1e-2)  # a float64 scalar must not make float64 arrays
+            opt.step()
+            assert all(a.dtype == np.float32 for a in opt.state[0].values())
+        single.data[...] = single.data.astype(np.float16)  # the one rounding that half types ask for
+        np.testing.assert_array_equal(half.numpy(), single.numpy())
+    assert (single.dtype, half.dtype) == (np.float32, np.float16)
+
+
+def test_state_is_kept_only_where_the_rule_needs_it() -> None:
+    p = parameter(1.0, grad=[1.0])
+    opt = optim.SGD([p], lr=0.1)
+    opt.step()
+    assert opt.state == [{}]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -189,25 +191,13 @@ def test_a_resumed_run_has_the_same_bits(rule: str) -> None:
         np.testing.assert_array_equal(p.numpy(), q.numpy())
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_resumed_schedule_goes_on_as_if_nothing_had_happened(name: str, stop: int) -> None:
-    metrics = [5.0, 4.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0]
-    opt = optim.SGD([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 0.5}], lr=0.1)
-    schedule, seen = SCHEDULES[name](opt), []
-    for t, metric in enumerate(metrics):
-        if t == stop:
-            state = json.loads(json.dumps([opt.state_dict()["numbers"], schedule.state_dict()]))
-        schedule.step(metric)
-        seen.append(schedule.get_last_lr())
-    fresh = optim.SGD([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 0.5}], lr=0.1)
-    fresh.load_state_dict({"arrays": {}, "numbers": state[0]})
-    resumed = SCHEDULES[name](fresh)
-    resumed.load_state_dict(state[1])
-    assert resumed.get_last_lr() == seen[stop - 1]
-    for t, metric in enumerate(metrics[stop:], stop):
-        resumed.step(metric)
-        assert resumed.get_last_lr() == seen[t]
+def test_a_state_brings_its_options() -> None:
+    """Saved without momentum, loaded into an optimiser that was built with it: no velocity is missed."""
+    p, q = parameter(1.0), parameter(1.0)
+    plain, other = optim.SGD([p], lr=0.1), optim.SGD([q], lr=0.3, momentum=0.9)
+    train(plain, [p], range(1))
+    other.load_state_dict(plain.state_dict())
+    assert (other.param_groups[0]["lr"], other.param_groups[0]["momentum"], other.steps) == (0.1, 0.0, [1])
 
 
 def test_a_state_that_does_not_fit_changes_nothing() -> None:
@@ -219,31 +209,15 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
     with pytest.raises(ValueError, match=r"Adam: state '0.exp_avg' \[2\] fits no parameter"):
         other.load_state_dict(before)
     assert (other.state, other.steps) == ([{}], [0])
-    with pytest.raises(ValueError, match="the state belongs to Adam with groups of .1. parameters; this SGD has .1."):
+    with pytest.raises(ValueError, match="the state lacks 0"):
+        opt.load_state_dict({**before, "arrays": {}})
+    with pytest.raises(ValueError, match="this is not an optimiser's state; pass what state_dict"):
+        opt.load_state_dict(before["arrays"])
+    before["numbers"]["groups"][0]["lr"] = -1
+    with pytest.raises(ValueError, match="lr must be a number >= 0"):
+        opt.load_state_dict(before)
+    with pytest.raises(ValueError, match=r"the state belongs to Adam with groups of \[1\] parameters, not of \[1\]"):
         optim.SGD(params, lr=0.1).load_state_dict(before)
-
-
-# ---- schedules ---------------------------------------------------------------------------------------------------------
-
-
-def test_warm_up_then_cosine() -> None:
-    opt = optim.SGD([parameter(1.0)], lr=1.0)
-    schedule = optim.SequentialLR(opt, [optim.LinearWarmup(opt, 0.25, total_iters=3), optim.CosineAnnealingLR(opt, 4)], [3])
-    lrs = [opt.param_groups[0]["lr"]]
-    for _ in range(7):
-        schedule.step()
-        lrs.append(opt.param_groups[0]["lr"])
-    cosine = [(1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
-    assert lrs == pytest.approx([0.25, 0.5, 0.75, *cosine])
-
-
-def test_plateau_needs_its_metric_and_a_nan_is_a_bad_one() -> None:
-    opt = optim.SGD([parameter(1.0)], lr=1.0)
-    schedule = optim.ReduceLROnPlateau(opt, patience=0)
-    with pytest.raises(ValueError, match="needs the number to follow"):
-        schedule.step()
-    schedule.step(math.nan)
-    assert opt.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
 # ---- clipping ----------------------------------------------------------------------------------------------------------
@@ -292,11 +266,12 @@ def test_clip_keeps_to_one_array_library() -> None:
 # ---- what they refuse: call -> message ---------------------------------------------------------------------------------
 
 P = parameter(1.0)
-OPT = optim.SGD([parameter(1.0)], lr=0.1)
 REFUSED: dict[str, Callable[[], Any]] = {
     "SGD: no parameters; pass model.parameters() of a model that has some": lambda: optim.SGD([], lr=0.1),
     "SGD: lr must be a number >= 0, got -1": lambda: optim.SGD([P], lr=-1),
     "SGD: lr must be a number >= 0, got '0.1'": lambda: optim.SGD([P], lr="0.1"),
+    "SGD: lr must be a number >= 0, got -2": lambda: optim.SGD([{"params": [P], "lr": -2}], lr=0.1),
+    "SGD: momentum must be a number >= 0, got inf": lambda: optim.SGD([P], lr=0.1, momentum=math.inf),
     "Adam: lr must be a number >= 0, got nan": lambda: optim.Adam([P], lr=math.nan),
     "AdamW: weight_decay must be a number >= 0, got -0.1": lambda: optim.AdamW([P], weight_decay=-0.1),
     "Adam: betas must be two numbers in [0, 1), got (0.9, 1.0)": lambda: optim.Adam([P], betas=(0.9, 1.0)),
@@ -314,22 +289,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "SGD: a parameter group is empty; pass the parameters of a layer that has some": lambda: optim.SGD(
         [{"params": []}], lr=0.1
     ),
-    "SGD: a parameter of shape [1] is given twice; it would be updated twice": lambda: optim.SGD([P, P], lr=0.1),
-    "SGD: int64 [2] is not a leaf of floating point; pass the parameters": lambda: optim.SGD([Tensor([1, 2])], lr=0.1),
-    "StepLR: expected an optimiser first, got float": lambda: optim.StepLR(0.1, 3),
-    "StepLR: step_size must be a positive integer, got 0": lambda: optim.StepLR(OPT, 0),
-    "LinearLR: start_factor must be in (0, 1], got 0": lambda: optim.LinearLR(OPT, 0),
-    "SequentialLR: milestones must rise and be positive, got [0]": lambda: optim.SequentialLR(
-        OPT, [optim.LinearLR(OPT), optim.StepLR(OPT, 1)], [0]
-    ),
-    "SequentialLR: expected one milestone fewer than schedulers, got 0 for 2": lambda: optim.SequentialLR(
-        OPT, [optim.LinearLR(OPT), optim.StepLR(OPT, 1)], []
-    ),
-    "ReduceLROnPlateau: mode must be 'min' or 'max', got 'lowest'": lambda: optim.ReduceLROnPlateau(OPT, "lowest"),
-    "ReduceLROnPlateau: factor must be below 1, got 2": lambda: optim.ReduceLROnPlateau(OPT, factor=2),
-    "StepLR: the state belongs to CosineAnnealingLR; build the one it came from": lambda: optim.StepLR(OPT, 1).load_state_dict(
-        {"schedule": "CosineAnnealingLR", "t": 1}
-    ),
+    "SGD: a parameter [1] is given twice; it would be updated twice": lambda: optim.SGD([P, P], lr=0.1),
+    "SGD: int64 [2] is no leaf of floating point; pass parameters": lambda: optim.SGD([Tensor([1, 2])], lr=0.1),
     "clip_grad_norm_: max_norm must be a number >= 0, got -1": lambda: optim.clip_grad_norm_([P], -1),
     "clip_grad_norm_: norm_type must be 1 or more (math.inf: the largest magnitude), got 0": lambda: optim.clip_grad_norm_(
         [P], 1, 0

@@ -1,0 +1,73 @@
+"""`minidl evaluate`: a run's loss and accuracy on one part of a data set, class by class."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minidl import data, runs
+from minidl import train as training
+from minidl.backend import check_device
+from minidl.commands import options
+
+SPLITS = ("train", "validation", "test")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """A run, and what to evaluate it on."""
+    options.run_folder(parser)
+    parser.add_argument("--data", metavar="NAME", help="another data set than the run was trained on")
+    parser.add_argument("--split", default="test", metavar="PART", help="train, validation or test; default test")
+    options.device(parser)
+    options.as_json(parser)
+
+
+def run(args: Namespace) -> int:
+    """Evaluate; the exit code."""
+    device, trained = check_device(args.device), runs.open_run(args.folder)
+    if args.split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {args.split!r}")
+    config = trained.config()
+    model, classes, name = trained.model().to(device), config["model"]["classes"], args.data or config["data"]["name"]
+    C, H, W = model.input_shape
+    splits = data.load(name, size=(H, W), channels=C)
+    if len(splits.classes) > len(classes):
+        raise ValueError(f"{name} has {len(splits.classes)} classes, but {trained.path} was trained on {len(classes)}")
+    dataset = replace(getattr(splits, args.split), normalise=trained.normalise(C))
+    found = training.evaluate(model, dataset, classes=len(classes), device=device)
+    title = f"{config['model']['class']} of {trained.path} on {name}, {len(dataset):,} {args.split} images"
+    options.show(args, _as_json(found, classes, name, args.split), lambda: _as_text(found, classes, title))
+    return 0
+
+
+def _as_json(found: training.Evaluation, classes: list[str], name: str, split: str) -> dict[str, Any]:
+    count, right = found.confusion.sum(axis=1), np.diag(found.confusion)
+    per_class = {c: int(r) / int(n) if n else None for c, r, n in zip(classes, right, count, strict=True)}
+    return {
+        "data": name,
+        "split": split,
+        "images": int(count.sum()),
+        "loss": found.loss,
+        "accuracy": found.accuracy,
+        "per_class": per_class,
+        "confusion": found.confusion.tolist(),
+    }
+
+
+def _as_text(found: training.Evaluation, classes: list[str], title: str) -> str:
+    width = max(5, *map(len, classes))
+    lines = [
+        title,
+        f"accuracy {found.accuracy:.2%}, loss {found.loss:.4f}",
+        "",
+        f"{'class':<{width}}  images    right  taken for",
+    ]
+    for i, row in enumerate(found.confusion):
+        wrong = [(n, classes[j]) for j, n in enumerate(row) if n and j != i]
+        others = ", ".join(f"{name} ({n})" for n, name in sorted(wrong, key=lambda pair: -pair[0])[:4])
+        right = f"{row[i] / row.sum():.1%}" if row.sum() else "-"
+        lines.append(f"{classes[i]:<{width}}  {row.sum():>6,}  {right:>7}  {others}".rstrip())
+    return "\n".join(lines)

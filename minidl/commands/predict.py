@@ -1,0 +1,56 @@
+"""`minidl predict`: the likeliest classes of image files. All are read before anything is said."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+import numpy as np
+
+from minidl import data, runs
+from minidl import train as training
+from minidl.backend import check_device
+from minidl.commands import options
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """A run and image files."""
+    options.run_folder(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("--top", type=options.whole, default=3, metavar="K", help="how many classes to show; default 3")
+    parser.add_argument("--invert", action="store_true", help="swap black and white: digits are learnt as white ink on black")
+    options.device(parser)
+    options.as_json(parser)
+
+
+def run(args: Namespace) -> int:
+    """Predict; the exit code."""
+    device, trained = check_device(args.device), runs.open_run(args.folder)
+    if args.top < 1:
+        raise ValueError(f"top must be 1 or more, got {args.top}")
+    model, classes = trained.model().to(device), trained.config()["model"]["classes"]
+    C, H, W = model.input_shape
+    images = np.stack([data.read_image(path, size=(H, W), channels=C) for path in args.images])
+    images = trained.normalise(C)(1 - images if args.invert else images)
+    scores = training.predict(model, images, device=device)
+    found = [_likeliest(row, classes, args.top) for row in scores]
+    rows = [{"image": image, "classes": top} for image, top in zip(args.images, found, strict=True)]
+    options.show(args, rows, lambda: _as_text(rows, probabilities=not hasattr(model, "predict")))
+    return 0
+
+
+def _likeliest(scores: np.ndarray, classes: list[str], top: int) -> list[dict[str, Any]]:
+    if scores.ndim == 0:  # the model's own `predict` gives class numbers
+        return [{"class": classes[int(scores)]}]
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [{"class": classes[i], "score": float(scores[i])} for i in order]
+
+
+def _as_text(rows: list[dict[str, Any]], probabilities: bool) -> str:
+    width = max(len(row["image"]) for row in rows)
+    show = "{:.1%}".format if probabilities else "{:.3f}".format
+    lines = []
+    for row in rows:
+        words = [f"{c['class']} {show(c['score']):>6}" if "score" in c else c["class"] for c in row["classes"]]
+        lines.append(f"{row['image']:<{width}}  " + "   ".join(words))
+    return "\n".join(lines)

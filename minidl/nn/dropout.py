@@ -1,0 +1,33 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.nn.module import Module
+from minidl.ops.dropout import dropout
+from minidl.random import stream
+from minidl.tensor import Tensor
+
+
+class Dropout(Module):
+    """In training every value is dropped with probability p.
+
+    style  'inverted': what is kept is divided by 1 - p, evaluation passes x on (PyTorch's)
+           'paper': what is kept stays, evaluation multiplies by 1 - p (Krizhevsky et al. 2012)
+
+    Each image takes a key from the stream of `minidl.manual_seed`, in training only: an evaluation in between changes no bit
+    of what follows.
+    """
+
+    def __init__(self, p: float = 0.5, *, style: str = "inverted"):
+        self.p, self.style = p, style
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, ...] -> y of the same shape."""
+        key = stream().keys(len(x)) if self.training else np.zeros((len(x), 2), np.uint64)
+        return dropout(x, key=key, p=self.p, style=self.style, training=self.training)
+
+    def extra_repr(self) -> str:
+        """The probability to drop, and the style."""
+        return f"p={self.p}" + (f", style={self.style!r}" if self.style != "inverted" else "")

@@ -1,0 +1,106 @@
+"""Layers that normalise.
+
+Batch norm:  y = weight (x - mean) / sqrt(var + eps) + bias,  channel by channel.
+
+    weight, bias               [C], start at 1 and 0; None with affine=False
+    running_mean, running_var  [C], start at 0 and 1; each training batch moves them:
+                               running <- (1 - momentum) running + momentum batch,  var being the unbiased one
+                               with momentum=None they are the plain mean over all batches so far
+    num_batches_tracked        how many those were
+
+Training normalises by the statistics of the batch, evaluation by the running ones (by the batch's with
+track_running_stats=False, when there are none).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from minidl.backend import Array
+from minidl.modes import is_replay
+from minidl.nn.module import Buffer, Module, Parameter
+from minidl.ops.batch_norm import batch_norm
+from minidl.ops.batch_norm_inference import batch_norm_inference
+from minidl.ops.lrn import lrn
+from minidl.signature import ShapeError, brackets
+from minidl.tensor import Tensor
+
+
+class _BatchNorm(Module):
+    expects: ClassVar[dict[int, str]]  # number of dimensions -> how errors write the shape
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, np.float32)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(num_features, np.float32)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x -> y of the same shape."""
+        if len(x.shape) not in self.expects or x.shape[1] != self.num_features:
+            wanted = " or ".join(shape.format(C=self.num_features) for shape in self.expects.values())
+            raise ShapeError(f"{type(self).__name__}: expected x {wanted}, got {brackets(x.shape)}")
+        if self.running_mean is not None and not self.training:
+            return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        y, mean, var = batch_norm(x, self.weight, self.bias, eps=self.eps)
+        if self.training and not is_replay():
+            self._track(mean.data, var.data, y.size // self.num_features)
+        return y
+
+    def _track(self, mean: Array, var: Array, M: int) -> None:
+        """Move the running statistics towards those of a batch with M values per channel."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        part = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        for running, batch in ((self.running_mean, mean), (self.running_var, var * (M / (M - 1)))):
+            running.copy_((1 - part) * running.data + part * batch)
+
+    def extra_repr(self) -> str:
+        """As PyTorch prints it."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch norm of features [N, C] or sequences [N, C, L]: the statistics of a channel run over N and L."""
+
+    expects: ClassVar = {2: "[N,{C}]", 3: "[N,{C},L]"}
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch norm of images [N, C, H, W]: the statistics of a channel run over N, H and W."""
+
+    expects: ClassVar = {4: "[N,{C},H,W]"}
+
+
+class LocalResponseNorm(Module):
+    """y = x / (k + alpha/size sum of x^2 over `size` neighbouring channels)^beta.
+
+    convention  'pytorch': alpha is divided by size, as written; 'paper': it is not (Krizhevsky et al. 2012)
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, convention: str = "pytorch"):
+        self.size, self.alpha, self.beta, self.k, self.convention = size, alpha, beta, k, convention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> y of the same shape."""
+        return lrn(x, n=self.size, alpha=self.alpha, beta=self.beta, k=self.k, convention=self.convention)
+
+    def extra_repr(self) -> str:
+        """As PyTorch prints it, and the convention."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, convention={self.convention!r}"

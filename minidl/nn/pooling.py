@@ -1,0 +1,103 @@
+"""Pooling layers. Sizes and padding in every form: see minidl.max_pool2d and minidl.avg_pool2d."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.nn.module import Module
+from minidl.op import Op
+from minidl.ops.avg_pool2d import avg_pool2d
+from minidl.ops.global_avg_pool2d import global_avg_pool2d
+from minidl.ops.max_pool2d import max_pool2d
+from minidl.tensor import Tensor
+from minidl.window import Pair
+
+Padding = int | tuple[int, ...] | str
+
+
+class _Pooling(Module):
+    """A window slides over every channel by itself."""
+
+    op: Op
+
+    def __init__(self, **attrs: Any):
+        self.attrs = attrs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> y [N, C, P, Q]."""
+        return self.op(x, **self.attrs)
+
+    def extra_repr(self) -> str:
+        """The window, and what differs from the op's defaults."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.attrs.items() if value != self.op.attrs[name])
+
+
+class MaxPool2d(_Pooling):
+    """The largest value in each window.
+
+    stride     the window's size if None; smaller: windows overlap
+    ceil_mode  one more window for what is left over at the bottom and right
+    ties       where several are the largest, 'first' takes the gradient, or 'even' shares it
+    """
+
+    op = max_pool2d
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: Padding = 0,
+        dilation: int | Pair = 1,
+        *,
+        ceil_mode: bool = False,
+        ties: str = "first",
+    ):
+        super().__init__(
+            kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode, ties=ties
+        )
+
+
+class AvgPool2d(_Pooling):
+    """The mean of each window.
+
+    stride             the window's size if None
+    ceil_mode          one more window for what is left over at the bottom and right
+    count_include_pad  do the zeros of the padding count?
+    """
+
+    op = avg_pool2d
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):
+        super().__init__(
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
+        )
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of every feature map, whatever its size: output_size 1 is the one that is offered."""
+
+    def __init__(self, output_size: int | Pair = 1):
+        if output_size not in (1, (1, 1)):
+            raise ValueError(
+                f"AdaptiveAvgPool2d: only output_size 1 is offered, got {output_size!r}; use AvgPool2d for other sizes"
+            )
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] -> y [N, C, 1, 1]."""
+        return global_avg_pool2d(x)
+
+    def extra_repr(self) -> str:
+        """As PyTorch prints it."""
+        return f"output_size={self.output_size}"

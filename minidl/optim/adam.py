@@ -1,0 +1,84 @@
+"""Adam and AdamW: steps scaled by running moments of the gradient.
+
+    m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
+    w <- w - lr m^ / (sqrt(v^) + eps)       m^ = m / (1 - beta1^t),  v^ = v / (1 - beta2^t)
+
+Weight decay:  Adam adds weight_decay w to g, so that decay too is scaled by the moments;
+               AdamW shrinks w <- (1 - lr weight_decay) w, apart from them.
+
+Source: Kingma, Ba 2015, arXiv 1412.6980, algorithm 1; Loshchilov, Hutter 2019, arXiv 1711.05101, algorithm 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from minidl.backend import Array, xp_of
+from minidl.optim.optimizer import Optimizer, non_negative
+from minidl.tensor import Tensor
+
+
+class Adam(Optimizer):
+    """Adam with PyTorch's semantics and defaults."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Refuse negative numbers and betas outside [0, 1)."""
+        non_negative(self.name, options, "lr", "eps", "weight_decay")
+        betas = options["betas"]
+        if not (isinstance(betas, tuple | list) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"{self.name}: betas must be two numbers in [0, 1), got {betas!r}")
+
+    def slots(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The running means of g and of g^2."""
+        return ("exp_avg", "exp_avg_sq")
+
+    def update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
+        """Adam's rule, decay inside the gradient."""
+        if weight_decay := float(options["weight_decay"]):
+            g = g + weight_decay * w
+        adam_step(w, g, state["exp_avg"], state["exp_avg_sq"], t, options)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay; PyTorch's semantics and defaults."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
+        """Shrink w, then Adam's rule."""
+        if decay := float(options["lr"]) * float(options["weight_decay"]):
+            w *= 1 - decay
+        adam_step(w, g, state["exp_avg"], state["exp_avg_sq"], t, options)
+
+
+def adam_step(w: Array, g: Array, m: Array, v: Array, t: int, options: dict[str, Any]) -> None:
+    """Edit w, m and v in place: the formulas at the top."""
+    beta1, beta2 = (float(beta) for beta in options["betas"])
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g
+    scale = xp_of(v).sqrt(v)
+    scale /= math.sqrt(1 - beta2**t)
+    scale += float(options["eps"])
+    w -= float(options["lr"]) / (1 - beta1**t) * m / scale

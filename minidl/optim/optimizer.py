@@ -1,0 +1,203 @@
+"""What every optimiser shares: parameter groups, state, and the walk over the parameters.
+
+An optimiser is one rule on arrays, `update(w, g, state, t, options)`, that edits w and the state in place:
+
+    opt = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    opt.zero_grad();  loss.backward();  opt.step()
+
+On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory. Half-precision
+parameters are updated in float32, with float32 state, and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minidl.backend import Array, device_of, to_device, to_numpy, xp_of
+from minidl.modes import no_grad
+from minidl.signature import brackets
+from minidl.tensor import Tensor
+
+SLICE = 131_072  # elements: half a megabyte of float32, so w, g, the state and a temporary stay in the cache
+
+
+class Optimizer:
+    """Parameter groups and their state; a subclass adds `slots` and `update`, and checks its options.
+
+    params   Tensors, or a list of groups: dicts with "params" and any option that differs from the default
+    options  defaults of the groups; after construction each group in `param_groups` holds all of them, to be read and changed
+    """
+
+    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], **options: Any):
+        self.name, self.defaults = type(self).__name__, options
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: list[dict[str, Array]] = []  # one dict per parameter, in the order of the groups
+        self.steps: list[int] = []  # updates that each parameter has had
+        if isinstance(params, Tensor | dict):
+            raise TypeError(f"{self.name}: expected a list of Tensors or groups, got one {type(params).__name__}; write [it]")
+        given: list[Any] = list(params)
+        if not given:
+            raise ValueError(f"{self.name}: no parameters; pass model.parameters() of a model that has some")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    # ---- what a subclass says ----------------------------------------------------------------------------------------
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for an option out of range."""
+        non_negative(self.name, options, "lr", "weight_decay")
+
+    def slots(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """Names of the arrays, shaped like the parameter and zero at first, that the rule keeps."""
+        return ()
+
+    def update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
+        """The rule: edit w and the state in place; t counts from 1."""
+        raise TypeError(
+            f"{self.name} is no optimiser by itself: use SGD, Adam or AdamW, or define update(w, g, state, t, options)"
+        )
+
+    # ---- groups ------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """One more group; options it does not name are the defaults."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f"{self.name}: expected a group such as {{'params': [...], 'lr': 0.1}}, got {type(group).__name__}")
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        options = {name: value for name, value in group.items() if name != "params"}
+        for name in options:
+            if name not in self.defaults:
+                raise ValueError(f"{self.name}: no option {name!r} in a parameter group; it has {', '.join(self.defaults)}")
+        self.check({**self.defaults, **options})
+        self._check_params(params)
+        self.param_groups.append({"params": params, **self.defaults, **options})
+        self.state += [{} for _ in params]
+        self.steps += [0] * len(params)
+
+    def _check_params(self, params: list[Any]) -> None:
+        if not params:
+            raise ValueError(f"{self.name}: a parameter group is empty; pass the parameters of a layer that has some")
+        seen = {id(p) for p, _ in self._walk()}
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{self.name}: expected Tensors, got {type(p).__name__}; pass model.parameters()")
+            if p.node is not None or p.dtype.kind != "f":
+                raise ValueError(f"{self.name}: {p.dtype} {brackets(p.shape)} is no leaf of floating point; pass parameters")
+            if id(p) in seen:
+                raise ValueError(f"{self.name}: a parameter {brackets(p.shape)} is given twice; it would be updated twice")
+            seen.add(id(p))
+
+    def _walk(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Every parameter with its group, in the order of `state` and `steps`."""
+        return ((p, group) for group in self.param_groups for p in group["params"])
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; the next backward() starts afresh."""
+        for p, _ in self._walk():
+            p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        with no_grad():
+            for i, (p, options) in enumerate(self._walk()):
+                if p.grad is None:
+                    continue
+                self.steps[i] += 1
+                state = self._state(i, p, options)
+                with p.editing() as w:
+                    for wi, gi, si in slices(w, p.grad, state):
+                        self._update(wi, gi, si, self.steps[i], options)
+
+    def _update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
+        """The rule in float32 or wider, whatever the parameter is stored in."""
+        wide = np.result_type(w.dtype, np.float32)
+        if w.dtype == wide:
+            self.update(w, g, state, t, options)
+        else:
+            exact = w.astype(wide)
+            self.update(exact, g.astype(wide), state, t, options)
+            w[...] = exact
+
+    def _state(self, i: int, p: Tensor, options: dict[str, Any]) -> dict[str, Array]:
+        for name in self.slots(options):
+            if name not in self.state[i]:
+                self.state[i][name] = xp_of(p.data).zeros(p.shape, dtype=np.result_type(p.dtype, np.float32))
+        return self.state[i]
+
+    # ---- resuming ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs, copied.
+
+        "arrays"   flat names -> NumPy arrays, "0.momentum_buffer": what a safetensors file holds
+        "numbers"  options of the groups and step counts: what a JSON file holds
+        """
+        arrays = {f"{i}.{name}": to_numpy(a).copy() for i, state in enumerate(self.state) for name, a in state.items()}
+        groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
+        return {"arrays": arrays, "numbers": {"optimizer": self.name, "groups": groups, "steps": list(self.steps)}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict()` was taken; raises ValueError, and changes nothing, where it does not fit."""
+        if set(state) != {"arrays", "numbers"}:
+            raise ValueError(f"{self.name}: this is not an optimiser's state; pass what state_dict() gave")
+        numbers = state["numbers"]
+        self._check_numbers(**numbers)
+        restored = self._fit(state["arrays"])
+        owners = [group for group in numbers["groups"] for _ in range(group["params"])]
+        for i, (options, t) in enumerate(zip(owners, numbers["steps"], strict=True)):
+            if t and (missing := set(self.slots({**self.defaults, **options})) - set(restored[i])):
+                raise ValueError(f"{self.name}: the state lacks {i}.{missing.pop()}; were arrays and numbers saved together?")
+        self.state, self.steps = restored, [int(t) for t in numbers["steps"]]
+        for group, saved in zip(self.param_groups, numbers["groups"], strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+
+    def _check_numbers(self, optimizer: str, groups: list[dict[str, Any]], steps: list[int]) -> None:
+        ours, theirs = [len(group["params"]) for group in self.param_groups], [group["params"] for group in groups]
+        if optimizer != self.name or theirs != ours or len(steps) != sum(ours):
+            raise ValueError(f"{self.name}: the state belongs to {optimizer} with groups of {theirs} parameters, not of {ours}")
+        for group in groups:
+            self.check({**self.defaults, **group})
+
+    def _fit(self, arrays: dict[str, np.ndarray]) -> list[dict[str, Array]]:
+        """Each parameter's arrays, copied to where it lives, or an error that names the one that does not fit."""
+        parameters = [p for p, _ in self._walk()]
+        restored: list[dict[str, Array]] = [{} for _ in parameters]
+        for key, array in arrays.items():
+            number, _, name = key.partition(".")
+            i = int(number) if number.isdigit() else len(parameters)
+            if i >= len(parameters) or array.shape != parameters[i].shape:
+                shape = brackets(array.shape)
+                raise ValueError(f"{self.name}: state {key!r} {shape} fits no parameter; was the model changed?")
+            restored[i][name] = to_device(np.array(array, order="C"), parameters[i].device)
+        return restored
+
+    def __repr__(self) -> str:
+        groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
+        return f"{self.name}(" + "; ".join(", ".join(f"{k}={v}" for k, v in group.items()) for group in groups) + ")"
+
+
+def slices(w: Array, g: Array, state: dict[str, Array]) -> Iterator[tuple[Array, Array, dict[str, Array]]]:
+    """w, g and the state in pieces that share their memory; whole where slicing cannot pay or would copy w."""
+    if w.size <= 2 * SLICE or device_of(w) != "cpu" or not w.flags.c_contiguous:
+        yield w, g, state
+        return
+    w, g, state = w.reshape(-1), g.reshape(-1), {name: a.reshape(-1) for name, a in state.items()}
+    for lo in range(0, w.size, SLICE):
+        piece = slice(lo, lo + SLICE)
+        yield w[piece], g[piece], {name: a[piece] for name, a in state.items()}
+
+
+def non_negative(optimizer: str, options: dict[str, Any], *names: str) -> None:
+    """ValueError unless each named option is a finite number >= 0."""
+    for name in names:
+        value = options[name]
+        if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
+            raise ValueError(f"{optimizer}: {name} must be a number >= 0, got {value!r}")

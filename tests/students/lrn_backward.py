@@ -1,0 +1,15 @@
+"""A backward alone."""
+
+
+def window_sum(a, n):
+    total, C = a.copy(), a.shape[1]
+    for r in range(1, min(n // 2, C - 1) + 1):
+        total[:, r:] += a[:, :-r]
+        total[:, :-r] += a[:, r:]
+    return total
+
+
+def backward(dy, saved, n, alpha, beta, k, convention):
+    x, y, s = saved
+    alpha = alpha / n if convention == "pytorch" else alpha
+    return (dy * s**-beta - 2 * alpha * beta * x * window_sum(dy * y / s, n),)

@@ -1,0 +1,16 @@
+"""A forward alone that saves something else than `lrn[window]` does."""
+
+
+def window_sum(a, n):
+    total, C = a.copy(), a.shape[1]
+    for r in range(1, min(n // 2, C - 1) + 1):
+        total[:, r:] += a[:, :-r]
+        total[:, :-r] += a[:, r:]
+    return total
+
+
+def forward(x, n, alpha, beta, k, convention):
+    alpha = alpha / n if convention == "pytorch" else alpha
+    s = k + alpha * window_sum(x * x, n)
+    y = x * s**-beta
+    return y, (x, s)
