@@ -2,8 +2,8 @@
 
     python -m benchmarks.tape
 
-Small arrays, so that arithmetic is nearly nothing. Forward: `op(x)` on a Tensor that requires a gradient, against
-`kernel.forward(array)`. Backward: `loss.backward()` over a chain, against the same `kernel.backward` calls in a loop. The two are
+Small arrays, so that arithmetic is nearly nothing. Forward: `op(x)` on Tensors that require gradients, against
+`kernel.forward(array)`. Backward: `y.backward(dy)`, with the sums into `.grad`, against `kernel.backward`. The two are
 timed in turns; the figure is the median over rounds of (tape - kernel) / ops.
 """
 
@@ -23,13 +23,15 @@ CHAIN, ROUNDS = 200, 60
 
 def main() -> None:
     """Print the cost per op of forward and backward, for ops with few and with many attributes."""
-    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
-    w = np.random.default_rng(1).standard_normal((3, 3, 3, 3)).astype(np.float32)
-    cases: dict[str, tuple[minidl.op.Op, tuple, dict]] = {
+    rng = np.random.default_rng(0)
+    x, w, v = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 4, 4), (3, 3, 3, 3), (5, 4)))
+    cases: dict[str, tuple[minidl.Op, tuple, dict]] = {
         "tanh": (minidl.tanh, (x,), {}),
         "add": (minidl.add, (x, x), {}),
-        "linear": (minidl.linear, (x, np.ascontiguousarray(w[0, 0, :, :1] * np.ones(4, np.float32)).repeat(2, 0)[:4]), {}),
-        "conv2d": (minidl.conv2d, (x, w), {"padding": 1}),
+        "multiply": (minidl.multiply, (x, x), {}),
+        "sum": (minidl.sum, (x,), {"axis": 1}),
+        "linear": (minidl.linear, (x, v, None), {}),
+        "conv2d": (minidl.conv2d, (x, w, None), {"padding": 1}),
         "lrn": (minidl.lrn, (x,), {}),
     }
     print(f"{'op':10} {'forward':>22} {'backward':>22}   microseconds per op: tape - kernel (kernel alone)")
@@ -50,27 +52,30 @@ def _timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _forward(op: minidl.op.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
-    tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    kernel, full = op.chosen(), op.settle(tuple(a.shape for a in arrays), {**op.attrs, **attrs})[0]
+def _forward(op: minidl.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
+    tensors = [None if a is None else Tensor(a, requires_grad=True) for a in arrays]
+    kernel, full = op.chosen(), _settled(op, arrays, attrs)
     return _per_op(
         lambda: _timed(lambda: [op(*tensors, **attrs) for _ in range(CHAIN)] and None),
         lambda: _timed(lambda: [kernel.forward(*arrays, **full) for _ in range(CHAIN)] and None),
     )
 
 
-def _backward(op: minidl.op.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
-    kernel, full = op.chosen(), op.settle(tuple(a.shape for a in arrays), {**op.attrs, **attrs})[0]
-    y, saved, *_ = kernel.forward(*(arrays + (None,) * (len(op.signature.inputs) - len(arrays))), **full)
-    dy = np.ones_like(y)
-    needs = (True,) * len(arrays) + (False,) * (len(op.signature.inputs) - len(arrays))
+def _backward(op: minidl.Op, arrays: tuple, attrs: dict) -> tuple[float, float]:
+    kernel, full = op.chosen(), _settled(op, arrays, attrs)
+    y, saved, *_ = kernel.forward(*arrays, **full)
+    dy, needs = np.ones_like(y), tuple(a is not None for a in arrays)
 
     def tape() -> float:
-        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        tensors = [None if a is None else Tensor(a, requires_grad=True) for a in arrays]
         out = [op(*tensors, **attrs) for _ in range(CHAIN)]
         return _timed(lambda: [o.backward(dy) for o in out] and None)
 
     return _per_op(tape, lambda: _timed(lambda: [kernel.backward(dy, saved, needs, **full) for _ in range(CHAIN)] and None))
+
+
+def _settled(op: minidl.Op, arrays: tuple, attrs: dict) -> dict:
+    return op.settle(tuple(None if a is None else a.shape for a in arrays), {**op.attrs, **attrs})[0]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def split(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, 
             raise TypeError(f"{op.name}: expected a list of Tensors first; the signature is {op.signature.text}")
         inputs, rest = tuple(args[0]), args[1:]
     else:
-        taken = 1 if op.gathers else sum(o.kind != "key" for o in operands)  # a key is given by name, or drawn
+        taken = 1 if op.gathers else op.signature.by_position
         inputs, rest = args[:taken], args[taken:]
         if len(inputs) < len(operands):
             inputs += tuple(_missing(op, operand, inputs, attrs) for operand in operands[len(inputs) :])
@@ -69,7 +69,9 @@ def as_arrays(op: Op, inputs: tuple) -> tuple[Array, ...]:
     common = lead is not None and lead.dtype.kind == "f" and type(lead) is np.ndarray
     for i, operand in enumerate(operands):
         array = arrays[i]
-        if common and type(array) is np.ndarray and operand.kind == "float" and array.dtype == lead.dtype:
+        if type(array) is np.ndarray and (
+            operand.kind == "any" or (common and operand.kind == "float" and array.dtype == lead.dtype)
+        ):
             continue
         if array is not None:
             arrays[i] = _convert(op, operand, array, lead)

@@ -21,8 +21,11 @@ def lock(array: Array, locked: list[np.ndarray]) -> None:
     """Make a NumPy array and the memory behind it read-only, remembering each in `locked`."""
     while type(array) is np.ndarray:
         held = _locks.get(id(array), 0)
-        if held or array.flags.writeable:
+        if held:
             _locks[id(array)] = held + 1
+            locked.append(array)
+        elif array.flags.writeable:
+            _locks[id(array)] = 1
             array.setflags(write=False)
             locked.append(array)
         array = array.base
@@ -57,8 +60,10 @@ def unlocked(array: Array) -> Iterator[None]:
 
 
 def overlap(a: Array, b: Array) -> bool:
-    """Do these two NumPy arrays share memory? Only views of one owner can."""
-    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+    """Do these two arrays share memory? Only views of one NumPy owner can; others are told apart by identity."""
+    if a is b:
+        return True
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or (a.base is None and b.base is None):
         return False
     owner_a, owner_b = a if a.base is None else a.base, b if b.base is None else b.base
     return owner_a is owner_b and np.may_share_memory(a, b)

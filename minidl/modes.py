@@ -1,67 +1,70 @@
-"""The engine's modes. Each is a context variable: set by a `with` block, seen by worker threads, never a hidden global."""
+"""The engine's modes: one context variable, set by `with` blocks and seen by worker threads, never a hidden global."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
-_GRAD: ContextVar[bool] = ContextVar("gradients are recorded", default=True)
-_ANOMALY: ContextVar[bool] = ContextVar("every result is checked for NaN", default=False)
-_REPLAY: ContextVar[bool] = ContextVar("recompute runs a segment again", default=False)
-_LISTENER: ContextVar[Callable | None] = ContextVar("who hears of every op", default=None)
+
+class Modes(NamedTuple):
+    """What holds where the code runs now."""
+
+    grad: bool = True  # is the tape recording?
+    anomaly: bool = False  # is every result checked for NaN and infinity?
+    replay: bool = False  # is `recompute` running a segment the second time?
+    listener: Callable | None = None  # who hears of every op: listener(kernel, attrs, arrays, out, saved)
+
+
+_MODES: ContextVar[Modes] = ContextVar("modes", default=Modes())  # noqa: B039  (immutable)
+modes = _MODES.get
 
 
 @contextmanager
-def _mode(variable: ContextVar, value: Any) -> Iterator[None]:
-    token = variable.set(value)
+def _with(**changes: Any) -> Iterator[None]:
+    token = _MODES.set(_MODES.get()._replace(**changes))
     try:
         yield
     finally:
-        variable.reset(token)
+        _MODES.reset(token)
 
 
-def no_grad() -> Any:
+def no_grad() -> AbstractContextManager[None]:
     """`with no_grad():` computes without a tape: evaluation, and edits of parameters."""
-    return _mode(_GRAD, False)
+    return _with(grad=False)
+
+
+def enable_grad() -> AbstractContextManager[None]:
+    """`with enable_grad():` records again inside a no_grad block."""
+    return _with(grad=True)
 
 
 def grad_enabled() -> bool:
     """Is the tape recording?"""
-    return _GRAD.get()
+    return modes().grad
 
 
-def detect_anomaly() -> Any:
+def detect_anomaly() -> AbstractContextManager[None]:
     """`with detect_anomaly():` names the op that first makes a NaN or an infinity, forward or backward. Slow."""
-    return _mode(_ANOMALY, True)
+    return _with(anomaly=True)
 
 
 def anomaly_mode() -> bool:
     """Are results being checked for NaN?"""
-    return _ANOMALY.get()
+    return modes().anomaly
 
 
-def listening(listener: Callable) -> Any:
+def listening(listener: Callable) -> AbstractContextManager[None]:
     """`with listening(f):` calls f(kernel, attrs, arrays, out, saved) for every op (summaries, profilers)."""
-    return _mode(_LISTENER, listener)
+    return _with(listener=listener)
 
 
-def listener() -> Callable | None:
-    """Who hears of every op, if anyone."""
-    return _LISTENER.get()
-
-
-def enable_grad() -> Any:
-    """`with enable_grad():` records again inside a no_grad block."""
-    return _mode(_GRAD, True)
-
-
-def replaying() -> Any:
+def replaying() -> AbstractContextManager[None]:
     """`with replaying():` marks the second run of a recomputed segment."""
-    return _mode(_REPLAY, True)
+    return _with(replay=True)
 
 
 def is_replay() -> bool:
     """Is `recompute` running a segment the second time? Running statistics are left alone then."""
-    return _REPLAY.get()
+    return modes().replay

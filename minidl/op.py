@@ -195,7 +195,7 @@ class Op:
         tensors = [value if isinstance(value, Tensor) else None for value in inputs]
         arrays = as_arrays(self, inputs)
         kernel = self.chosen()
-        attrs = self._plan(kernel, tuple(None if a is None else a.shape for a in arrays), attrs)
+        attrs = self._plan(kernel, tuple([None if a is None else a.shape for a in arrays]), attrs)
         if self.domain and (anomaly_mode() or xp_of(*arrays) is np):
             self.domain(*arrays, **attrs)
         y, saved, aux = executor.forward(kernel, arrays, attrs)

@@ -46,6 +46,7 @@ class Signature:
         if not arrow or not self.inputs or len(_operands(outputs)) != 1:
             raise ValueError(f"signature {text!r}: expected 'inputs -> output' or 'inputs -> output; aux'")
         self.output = _operands(outputs)[0]
+        self.by_position = sum(operand.kind != "key" for operand in self.inputs)  # a key is given by name, or drawn
 
     def expand(self, count: int) -> tuple[Operand, ...]:
         """The operands that `count` inputs belong to: a variadic one is repeated."""

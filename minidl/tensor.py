@@ -26,7 +26,7 @@ from minidl import backend, executor
 from minidl.backend import Array, is_array, xp_of
 from minidl.locks import lock, overlap, unlock, unlocked
 from minidl.methods import Methods
-from minidl.modes import anomaly_mode, grad_enabled, listener
+from minidl.modes import anomaly_mode, grad_enabled, modes
 from minidl.signature import brackets
 
 if TYPE_CHECKING:
@@ -264,12 +264,13 @@ class Node:
     def hold(self, tensors: list[Tensor | None], out: Tensor) -> None:
         """Lock every Tensor's memory that was saved, and note its version. (What only `saved` holds, nobody else can reach.)"""
         saved = _arrays_in(self.saved)
-        for i, t in enumerate((*tensors, out)):
+        for i, t in enumerate((*tensors, out)) if saved else ():
             if t is not None:
+                data = t.data
                 for a in saved:
-                    if a is t.data or overlap(a, t.data):
+                    if a is data or overlap(a, data):
                         self._held += ((i, t._version, t._version[0]),)
-                        lock(t.data, self._locked)
+                        lock(data, self._locked)
                         break
 
     def release(self) -> None:
@@ -313,13 +314,14 @@ class Node:
     def _check(self, grads: tuple[Array | None, ...]) -> None:
         if len(grads) != len(self.needs):
             raise ValueError(f"{self.name}.backward: expected {len(self.needs)} gradients, one per input, got {len(grads)}")
+        anomaly = anomaly_mode()
         for i, (dx, need, shape) in enumerate(zip(grads, self.needs, self.shapes, strict=True)):
             if need and (dx is None or dx.shape != shape):
                 came = "None" if dx is None else brackets(dx.shape)
                 raise ValueError(
                     f"{self.name}.backward: gradient {i} must have its input's shape {brackets(shape)}, got {came}"
                 )
-            if need and anomaly_mode():
+            if need and anomaly:
                 _refuse_nan(dx, f"{self.name}.backward", f"gradient {i}")
 
 
@@ -349,16 +351,17 @@ def record(kernel: Kernel, attrs: dict, tensors: list[Tensor | None], arrays: tu
     for t in tensors:
         if t is not None:
             wanted = wanted or t.requires_grad
-            if y is t.data or overlap(y, t.data):
+            if overlap(y, t.data):
                 out._version = t._version
-    if anomaly_mode():
+    now = modes()
+    if now.anomaly:
         _refuse_nan(y, str(kernel), "its output")
-    if wanted and grad_enabled() and out.data.dtype.kind == "f":
+    if wanted and now.grad and out.data.dtype.kind == "f":
         out.requires_grad = True
         out.node = Node(kernel, attrs, tensors, saved)
         out.node.hold(tensors, out)
-    if (hears := listener()) is not None:
-        hears(kernel, attrs, arrays, out, saved)
+    if now.listener is not None:
+        now.listener(kernel, attrs, arrays, out, saved)
     return out
 
 
@@ -375,16 +378,20 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     return xp_of(data).asarray(data, dtype=dtype)
 
 
+_PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
+
+
 def _arrays_in(saved: Any) -> list[Array]:
     """Every array inside a saved tuple, however nested."""
-    if not isinstance(saved, tuple | list):
-        return [saved] if is_array(saved) else []
     found = []
-    for value in saved:
-        if type(value) is np.ndarray:
+    for value in saved if type(saved) is tuple or type(saved) is list else (saved,):
+        kind = type(value)
+        if kind is np.ndarray:
             found.append(value)
-        elif value is not None and type(value) not in (int, float, bool, str):
+        elif kind is tuple or kind is list:
             found += _arrays_in(value)
+        elif kind not in _PLAIN and is_array(value):
+            found.append(value)
     return found
 
 

@@ -48,7 +48,7 @@ class Pair:
         given = tuple(inputs[i] for i in form.inputs) or inputs  # of a variadic op: all of them
         kwargs = dict(zip(form.names, given, strict=True)) if form.names else {}
         result = self._call("forward", () if form.names else given, kwargs | self._attrs("forward", attrs), names)
-        self._check_forward(result)
+        self._check_forward(result, inputs, attrs)
         if self.witness:
             self.witness(inputs, attrs, result[0])
         return result
@@ -107,14 +107,17 @@ class Pair:
 
     # ---- words -----------------------------------------------------------------------------------------------------------
 
-    def _check_forward(self, result: Any) -> None:
-        """Broken unless forward returned what a forward returns."""
+    def _check_forward(self, result: Any, inputs: tuple, attrs: dict[str, Any]) -> None:
+        """Broken unless forward returned what a forward returns; the values are the laws' business."""
         aux = [o.name for o in self.op.signature.aux]
         form = f"(y, saved, ({', '.join(aux)},))" if aux else "(y, saved)"
         if not isinstance(result, tuple | list) or len(result) != 2 + bool(aux):
             raise Broken(f"forward must return {form}, got {_what(result)}; if backward needs nothing, saved is ()")
         if not is_array(result[0]):
             raise Broken(f"forward must return {form} with an array y, got {_what(result[0])} for y")
+        shape = self.op.shape(*(None if x is None else x.shape for x in inputs), **attrs)
+        if result[0].shape != shape:
+            raise Broken(f"y has shape {brackets(result[0].shape)}, but must have shape {brackets(shape)}")
         if self.kind and result[0].dtype.kind != self.kind:
             raise Broken(f"y must hold {KINDS[self.kind]}, got {result[0].dtype}")
         if aux and not (isinstance(result[2], tuple | list) and len(result[2]) == len(aux) and all(map(is_array, result[2]))):

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def forward(x, w, b, stride, padding, dilation, groups):
-    (N, C, H, W), (K, Cg, R, S) = x.shape, w.shape
+    (N, _, H, W), (K, Cg, R, S) = x.shape, w.shape
     top, bottom, left, right = padding
     xp = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     P = (xp.shape[2] - dilation[0] * (R - 1) - 1) // stride[0] + 1
