@@ -1,6 +1,6 @@
 """Draws docs/minidl.png, the README's picture, from a run of the main job.
 
-    minidl train models/lenet.py --out runs/picture && python docs/picture.py runs/picture
+minidl train models/lenet.py --out runs/picture && python docs/picture.py runs/picture
 """
 
 from __future__ import annotations

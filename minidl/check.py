@@ -23,7 +23,7 @@ from typing import Any
 
 from minidl.grader.grade import Grading, Judgement
 from minidl.grader.report import WIDTH, as_dict, lines, wrapped
-from minidl.grader.submission import CannotGrade, Failed, Submission, lent
+from minidl.grader.submission import HALVES, CannotGrade, Failed, Submission, lent
 from minidl.grader.template import template
 from minidl.grader.worker import Limits, plain
 from minidl.laws import forward_is_the_definition
@@ -99,6 +99,8 @@ def _grade(op: Op, file: Path, kernel: Kernel, args: argparse.Namespace, told: d
                 judgements.append(judgement)
             told["laws"] = [as_dict(submission, judgement) for judgement in judgements]
             told["not_graded"], printed = grading.notes(), submission.said()
+            if args.kernel and len(submission.own) == len(HALVES):
+                told["not_graded"].append(f"--with {args.kernel} was not needed: the file has both halves")
     except Failed as error:
         told["verdict"], told["message"] = "fail", str(error)
         say(f"FAIL: {error}")

@@ -30,7 +30,7 @@ def in_backward(code: str, prelude: str = "import os") -> str:
 
 
 FILL = "for pipe in range(3, 64):\n        try:\n            os.write(pipe, {})\n        except OSError:\n            pass"
-IGNORE = "import signal\nfor s in (signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP):\n    signal.signal(s, signal.SIG_IGN)"
+IGNORE = "import signal\nfor s in (signal.SIGTERM, signal.SIGXCPU, signal.SIGINT):\n    signal.signal(s, signal.SIG_IGN)"
 SPAM = """
 import os, threading
 def spam():
@@ -43,9 +43,9 @@ def spam():
 threading.Thread(target=spam, daemon=True).start()
 """
 ATTACKS = {  # name: (source, what is said)
-    "hangs": ((STUDENTS / "lrn_hangs.py").read_text(encoding="utf-8"), "backward did not return within 1 s"),
-    "hangs and ignores signals": (in_backward("while True: pass", IGNORE), "backward did not return within 1 s"),
-    "hangs while loading": (at_load("while True: pass"), "did not load within 1 s"),
+    "hangs": ((STUDENTS / "lrn_hangs.py").read_text(encoding="utf-8"), "backward did not return within 2 s"),
+    "hangs and ignores signals": (in_backward("while True: pass", IGNORE), "backward did not return within 2 s"),
+    "hangs while loading": (at_load("while True: pass"), "did not load within 2 s"),
     "os._exit": ((STUDENTS / "lrn_exits.py").read_text(encoding="utf-8"), "forward ended its process with exit code 0"),
     "sys.exit": (in_forward("import sys; sys.exit(0)"), "forward called sys.exit: a kernel returns, it does not exit"),
     "os._exit while loading": (at_load("import os; os._exit(0)"), "ended its process with exit code 0"),
@@ -97,7 +97,7 @@ ATTACKS = {  # name: (source, what is said)
 def test_a_file_that_misbehaves_fails_in_words(name: str) -> None:
     source, words = ATTACKS[name]
     start = time.monotonic()
-    outcome = grade("lrn", source, "--time-limit", "1", *([] if "looked at" in name else ["--cases", "8"]))
+    outcome = grade("lrn", source, "--time-limit", "2", *([] if "looked at" in name else ["--cases", "8"]))
     assert outcome.code == 1, outcome
     assert words in " ".join(outcome.out.split())
     assert "FAIL" in outcome.out
@@ -105,22 +105,22 @@ def test_a_file_that_misbehaves_fails_in_words(name: str) -> None:
 
 
 def test_all_calls_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PATIENCE", 3)
-    told = grade("lrn", in_forward("time.sleep(0.4)", "import time"), "--time-limit", "0.5").law("forward is")
-    assert "forward did not finish: all its calls together took 1.5 s (3 times --time-limit)" in told
+    monkeypatch.setattr(worker, "PATIENCE", 1)
+    told = grade("lrn", in_forward("time.sleep(0.3)", "import time"), "--time-limit", "2").law("forward is")
+    assert "forward did not finish: all its calls together took 2 s (1 times --time-limit)" in told
 
 
 def test_after_a_hang_the_other_laws_are_not_judged() -> None:
-    outcome = grade("lrn", STUDENTS / "lrn_hangs.py", "--time-limit", "0.5")
+    outcome = grade("lrn", STUDENTS / "lrn_hangs.py", "--time-limit", "2", "--cases", "8")
     assert "ok    forward is the definition" in outcome.out
-    assert "not judged: backward did not return within 0.5 s (--time-limit)" in outcome.law("backward is linear")
+    assert "not judged: backward did not return within 2 s (--time-limit)" in outcome.law("backward is linear")
     assert "FAIL: of 8 laws 1 broken, 1 hold, 6 not judged." in outcome.out
 
 
 def test_nothing_that_a_file_started_is_left_running(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    code = f"import ctypes, os, time; ctypes.CDLL(None).fork(); open({str(pids)!r}, 'a').write(str(os.getpid()) + ' '); time.sleep(60)"
-    assert grade("lrn", at_load(code), "--time-limit", "1").code == 1
+    says = f"import ctypes, os, time; ctypes.CDLL(None).fork(); open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')"
+    assert grade("lrn", at_load(f"{says}; time.sleep(60)"), "--time-limit", "2").code == 1
     started = [int(pid) for pid in pids.read_text(encoding="utf-8").split()]
     assert len(started) >= 2
     deadline = time.monotonic() + 5
@@ -141,9 +141,8 @@ def _runs(pid: int) -> bool:
 def test_the_limits_are_the_callers() -> None:
     hoards = in_forward("np.ones(10**8 // 8 * 3)", "import numpy as np")  # 300 MB
     assert grade("lrn", hoards, "--cases", "1", "--memory-limit", "1000").code == 0
-    assert "passed the limit of 100 MB" in grade("lrn", hoards, "--cases", "1", "--memory-limit", "100").out.replace(
-        "\n        ", " "
-    )
+    told = grade("lrn", hoards, "--cases", "1", "--memory-limit", "100").law("forward is")
+    assert "passed the limit of 100 MB (--memory-limit)" in told
 
 
 def test_what_a_file_prints_reaches_neither_the_protocol_nor_the_terminal() -> None:

@@ -139,6 +139,8 @@ def _compute(found: Counterexample, trial: Trial, law: Law) -> None:
         elif found.dy is not None and found.dy.shape == y.shape:
             needs = tuple(x is not None and x.dtype.kind == "f" for x in problem.inputs)
             grads = executor.backward(kernel, found.dy, saved, needs, problem.attrs)
+            if not isinstance(grads, tuple):
+                return
             for i, (name, dx) in enumerate(zip(trial.pair.names(needs), grads, strict=False)):
                 if dx is not None and needs[i] and dx.shape == problem.inputs[i].shape:
                     found.results[f"d{name}"] = (dx, _measured(kernel, problem, i, found.dy))

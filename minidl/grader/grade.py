@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Grading:
         self.submission, self.seed, self.trial = submission, seed, Trial(submission, seed)
         self.cases, self.seeds = cases, self._expressible(cases)
         self.trial.pair.kind = self._kind_of_y()
+        self._at = seed  # of the problem in hand
 
     def __iter__(self) -> Iterator[Judgement]:
         for law in ORDER:
@@ -73,14 +75,12 @@ class Grading:
 
     def _expressible(self, cases: int) -> list[int]:
         """The first seeds whose problems the signatures can express."""
-        seeds: list[int] = []
-        for seed in range(self.seed, self.seed + REDRAWS * cases):
-            if len(seeds) < cases and self.submission.pose(Random(seed)) is not None:
-                seeds.append(seed)
+        drawn = range(self.seed, self.seed + REDRAWS * cases)
+        seeds = list(islice((seed for seed in drawn if self.submission.pose(Random(seed)) is not None), cases))
         if not seeds:
             left = ", ".join(self.submission.fixed + self.submission.integers) or self.submission.other
             raise CannotGrade(
-                f"{self.submission.file.name}: none of {REDRAWS * cases} problems of {self.submission.op.name} fits it; "
+                f"{self.submission.file.name}: none of {len(drawn)} problems of {self.submission.op.name} fits it; "
                 f"too much is left out of its signatures, or taken as an int ({left})"
             )
         return seeds

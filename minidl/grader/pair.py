@@ -68,6 +68,7 @@ class Pair:
         for name, dx in zip(self.names(needs), grads, strict=False):
             if dx is not None and not is_array(dx):
                 raise Broken(f"d{name} must be an array or None; backward returned {_what(dx)}")
+            _not_narrower(f"d{name}", dx, dy.dtype)
         if form.needs or len(grads) != len(needs):
             return tuple(grads)
         return tuple(dx if need else None for dx, need in zip(grads, needs, strict=True))
@@ -120,6 +121,7 @@ class Pair:
             raise Broken(f"y has shape {brackets(result[0].shape)}, but must have shape {brackets(shape)}")
         if self.kind and result[0].dtype.kind != self.kind:
             raise Broken(f"y must hold {KINDS[self.kind]}, got {result[0].dtype}")
+        _not_narrower("y", result[0], next((x.dtype for x in inputs if x is not None and x.dtype.kind == "f"), None))
         if aux and not (isinstance(result[2], tuple | list) and len(result[2]) == len(aux) and all(map(is_array, result[2]))):
             raise Broken(f"forward must return {form}, got {_what(result[2])} for the third")
 
@@ -139,6 +141,14 @@ class Pair:
             raise Broken(f"{half} passed the limit of {self.submission.limits.memory} MB (--memory-limit): {message}{where}")
         hint = f"\n({APART})" if half == "backward" and kind in KNOWS_LESS else ""
         raise Broken(f"{half} raised {raised}{where}{hint}")
+
+
+def _not_narrower(name: str, array: Array, dtype: Any) -> None:
+    """Broken if numbers were rounded on the way; said before a law calls the rounded numbers wrong."""
+    if array is not None and dtype is not None and array.dtype.kind == "f" and array.dtype.itemsize < dtype.itemsize:
+        raise Broken(
+            f"{name} is {array.dtype} for {dtype} inputs; give new arrays the type of the old: np.zeros(shape, x.dtype)"
+        )
 
 
 def _is_reply(value: Any, count: int) -> bool:
