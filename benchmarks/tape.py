@@ -1,6 +1,6 @@
 """What the tape costs per op, over calling the kernel itself. Goal: at most 10 microseconds.
 
-    python -m benchmarks.tape
+    python -m benchmarks.tape          prints the table, writes results/tape.json
 
 Small arrays, so that arithmetic is nearly nothing. Forward: `op(x)` on Tensors that require gradients, against
 `kernel.forward(array)`. Backward: `y.backward(dy)`, with the sums into `.grad`, against `kernel.backward`. The two are
@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 import minidl
+from benchmarks import report
 from minidl import Tensor
 
 CHAIN, ROUNDS = 200, 60
@@ -34,10 +35,13 @@ def main() -> None:
         "conv2d": (minidl.conv2d, (x, w, None), {"padding": 1}),
         "lrn": (minidl.lrn, (x,), {}),
     }
+    rows = []
     print(f"{'op':10} {'forward':>22} {'backward':>22}   microseconds per op: tape - kernel (kernel alone)")
     for name, (op, inputs, attrs) in cases.items():
         forward, backward = _forward(op, inputs, attrs), _backward(op, inputs, attrs)
         print(f"{name:10} {forward[0]:10.1f} ({forward[1]:6.1f}) {backward[0]:13.1f} ({backward[1]:6.1f})")
+        rows.append({"op": name, "forward_us": forward[0], "backward_us": backward[0], "kernel_forward_us": forward[1]})
+    print(report.write("tape", rows))
 
 
 def _per_op(tape: Callable[[], float], kernel: Callable[[], float]) -> tuple[float, float]:

@@ -48,10 +48,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from patches import all_patches
+    from twins import all_twins
 
-    kernels = sum(len(op.kernels) for op in OPS.values())
-    terminalreporter.write_line(
-        f"minidl: {len(OPS)} ops, {kernels} kernels, {len(LAWS)} laws, {len(all_patches())} planted bugs"
-    )
+    say = terminalreporter.write_line
+    kernels, twins = sum(len(op.kernels) for op in OPS.values()), all_twins()
+    say(f"minidl: {len(OPS)} ops, {kernels} kernels, {len(LAWS)} laws, {len(all_patches())} planted bugs")
+    say(f"minidl: PyTorch twins for {', '.join(sorted(name for name, twin in twins.items() if callable(twin)))}")
+    for name, twin in sorted(twins.items()):
+        if not callable(twin):
+            say(f"minidl: no PyTorch twin for {name}: {twin}")
     for reason, count in sorted(_skipped.items()):
-        terminalreporter.write_line(f"minidl: {count} tests NOT RUN: {reason.removeprefix('Skipped: ')}")
+        say(f"minidl: {count} tests NOT RUN: {reason.removeprefix('Skipped: ')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,12 @@ def test_a_wrong_gradient_is_shown_on_the_smallest_problem_with_its_numbers() ->
     assert "dw" not in told  # that one is right
     assert "The law: backward(dy) is J^T dy" in told
     assert outcome.out.count("FAIL  ") == 1
+
+
+def test_the_document_shows_what_is_printed() -> None:
+    page = (STUDENTS.parent.parent / "docs/checking-kernels.md").read_text(encoding="utf-8")
+    example = " ".join(re.search(r"^    FAIL  .*\n(?:     .*\n)+", page, re.MULTILINE)[0].split())
+    assert example in " ".join(grade("conv2d", STUDENTS / "conv2d_overlap.py", "--cases", "4").out.split())
 
 
 def test_the_first_counterexample_is_found_again_alone() -> None:

@@ -58,7 +58,9 @@ def test_names_and_order_are_pytorchs() -> None:
     assert [name for name, _ in model.named_parameters()] == [n for n in NAMES if n not in buffers]
     assert [name for name, _ in model.named_children()] == ["blocks", "head"]
     assert [name for name, _ in model.named_modules()][:4] == ["", "blocks", "blocks.0", "blocks.0.conv"]
-    assert sum(1 for _ in model.modules()) == 11
+    assert next(model.named_modules("net")) == ("net", model)
+    model.blocks.append(model.blocks[0])
+    assert sum(1 for _ in model.modules()) == 11  # a shared module once
 
 
 def test_a_shared_parameter_is_trained_once_and_saved_under_both_names() -> None:

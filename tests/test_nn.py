@@ -178,14 +178,17 @@ def test_am_softmax_trains_by_the_models_contract() -> None:
     np.testing.assert_array_equal(model.head(model(x)).numpy(), cosines.numpy())
 
 
-@pytest.mark.parametrize(("classes", "s", "loss"), [(10, 30.0, 12.70), (10, 10.0, 5.70), (1000, 30.0, 17.41)])
-def test_am_softmax_at_equal_cosines(classes: int, s: float, loss: float) -> None:
+EQUAL = [(10, 30.0, 0.35, 12.70), (10, 10.0, 0.35, 5.70), (1000, 30.0, 0.35, 17.41), (10, 10.0, 0.0, math.log(10))]
+
+
+@pytest.mark.parametrize(("classes", "s", "m", "loss"), EQUAL)
+def test_am_softmax_at_equal_cosines(classes: int, s: float, m: float, loss: float) -> None:
     """Features orthogonal to every class vector: exactly ln(1 + (C - 1) e^(s m))."""
-    head = nn.AMSoftmax(4, classes, s=s).to(dtype=np.float64)
+    head = nn.AMSoftmax(4, classes, s=s, m=m).to(dtype=np.float64)
     with no_grad():
         head.weight[:, 0] = 0
     value = head.loss(Tensor(np.array([[2.0, 0, 0, 0]])), np.array([0])).item()
-    assert value == pytest.approx(math.log(1 + (classes - 1) * math.exp(s * 0.35)), rel=1e-12)
+    assert value == pytest.approx(math.log(1 + (classes - 1) * math.exp(s * m)), rel=1e-12)
     assert value == pytest.approx(loss, abs=0.006)
 
 

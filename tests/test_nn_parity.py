@@ -249,6 +249,15 @@ def test_default_initialisation_is_pytorchs(name: str) -> None:
         assert array.shape == other.shape
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("BatchNorm1d", (3,)), ("BatchNorm2d", (3,)), ("PReLU", (2,))])
+def test_the_rest_starts_as_pytorchs(name: str, arguments: tuple) -> None:
+    ours, theirs = getattr(nn, name)(*arguments).state_dict(), getattr(torch.nn, name)(*arguments).state_dict()
+    assert list(ours) == list(theirs)
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key].numpy())
+        assert array.dtype == theirs[key].numpy().dtype
+
+
 INITIALISERS = [
     "xavier_uniform_",
     "xavier_normal_",

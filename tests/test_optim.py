@@ -229,6 +229,7 @@ def test_clip_by_norm_returns_the_norm_before() -> None:
     assert (p.grad[0], q.grad[0]) == (pytest.approx(0.6), pytest.approx(0.8))
     assert optim.clip_grad_norm_([p, q], 10.0) == pytest.approx(1.0)
     assert p.grad[0] == pytest.approx(0.6)  # shorter than 10: left alone
+    assert optim.clip_grad_norm_([p, q], 10.0, math.inf) == pytest.approx(0.8)
     assert optim.clip_grad_norm_([frozen], 1.0) == 0.0
 
 

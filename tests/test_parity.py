@@ -20,9 +20,8 @@ HAVE_TWINS = sorted(name for name, twin in TWINS.items() if callable(twin))
 
 
 def test_every_op_names_its_twin_or_says_why_it_has_none() -> None:
-    assert set(TWINS) == set(OPS)
-    for name, twin in sorted(TWINS.items()):
-        print(f"{name:28} {'torch twin' if callable(twin) else 'none: ' + twin}")
+    assert set(TWINS) == set(OPS)  # the list is printed at the end of every run (conftest.py)
+    assert all(callable(twin) or len(twin.split()) > 3 for twin in TWINS.values())
 
 
 @pytest.mark.parity

@@ -26,6 +26,9 @@ def test_weights_go_to_a_file_and_back(tmp_path: Path) -> None:
     for name, array in other.state_dict().items():
         np.testing.assert_array_equal(array, model.state_dict()[name])
     assert read_weights(path)[1] == {"epoch": "3"}
+    with pytest.raises(ValueError, match="missing: weight, bias"):
+        load_weights(nn.Linear(8, 3), path)
+    assert load_weights(nn.Linear(8, 3), path, strict=False).missing_keys == ["weight", "bias"]
 
 
 def test_an_optimisers_arrays_go_to_a_file_and_back(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class _BatchNorm(Module):
         if self.running_mean is not None and not self.training:
             return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         y, mean, var = batch_norm(x, self.weight, self.bias, eps=self.eps)
-        if self.training and not is_replay():
+        if not is_replay():
             self._track(mean.data, var.data, y.size // self.num_features)
         return y
 
