@@ -15,6 +15,7 @@ is short and says its maths, its shapes and its source at the top.
    10. executor.py, recompute.py  the one line every kernel call passes; time for memory
 
 Functions live here: `minidl.conv2d(x, w, padding=1)`. Layers are in `minidl.nn`, update rules in `minidl.optim`.
+The examples in the docstrings begin after `import minidl` and `from minidl import Tensor, data, nn, optim`.
 """
 
 from minidl import data, nn, optim, random

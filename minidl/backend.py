@@ -2,8 +2,13 @@
 
 Every kernel is written once against `xp`, the module that made its arrays:
 
-    xp = xp_of(x)            # numpy, cupy, or the strict stand-in of the tests
-    y = xp.maximum(x, 0)
+>>> import numpy as np
+>>> from minidl.backend import xp_of
+>>> def relu(x):
+...     xp = xp_of(x)  # numpy, cupy, or the strict stand-in of the tests
+...     return xp.maximum(x, 0)
+>>> relu(np.array([-1.0, 2.0])).tolist()
+[0.0, 2.0]
 
 This is the only file that imports CuPy, and it does so on first use: `import minidl` never pays for it.
 A third library (the strict stand-in of the tests) joins through `register_library`.

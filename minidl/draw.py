@@ -16,7 +16,15 @@ import numpy as np
 
 
 class Draw:
-    """The questions a problem may ask. Values are float64 and come from `self.rng`."""
+    """The questions a problem may ask. Values are float64 and come from `self.rng`.
+
+    >>> from minidl.draw import Replay
+    >>> d = Replay({"N": 2, "stride": 1})
+    >>> d.size("N", 3), d.one_of("stride", (1, (2, 1))), d.flag("bias")
+    (2, (2, 1), False)
+    >>> d.answers  # the size, or the number of the option
+    {'N': 2, 'stride': 1, 'bias': 0}
+    """
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -82,7 +90,13 @@ class Draw:
 
 
 class Random(Draw):
-    """Answers from a seed: the same seed, the same problem."""
+    """Answers from a seed: the same seed, the same problem.
+
+    >>> from minidl.draw import Random
+    >>> problem, again = (minidl.conv2d.ask(Random(seed=3)) for _ in range(2))
+    >>> problem.attrs == again.attrs, problem.inputs[0].tolist() == again.inputs[0].tolist()
+    (True, True)
+    """
 
     def __init__(self, seed: int = 0):
         super().__init__(np.random.default_rng([seed, 1]))
@@ -105,9 +119,14 @@ class Replay(Random):
 
 
 class Table(Draw):
-    """Answers from a workload such as dict(N=128, C=96, H=55, W=55, n=5, alpha=1e-4); the rest are `defaults`.
+    """Answers from a workload, an op's answers by name; the rest are `defaults`.
 
     Values are float32-friendly normals from one fixed seed. A size that neither gives is an error that names it.
+
+    >>> from minidl.draw import Table
+    >>> d = Table({"N": 128, "C": 96}, defaults={"n": 5, "alpha": 1e-4})
+    >>> d.size("C", 8), d.one_of("alpha", (0.5, 1.0))
+    (96, 0.0001)
     """
 
     def __init__(self, workload: dict[str, Any], defaults: dict[str, Any] | None = None, seed: int = 0):

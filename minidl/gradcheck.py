@@ -1,7 +1,5 @@
 """Check the gradients of any function of Tensors, by the same measurement that the laws use.
 
-    minidl.gradcheck(lambda x, w: minidl.tanh(x @ w), x, w)
-
 Source of the test along one random direction: the transpose identity <dy, J v> = <J^T dy, v>.
 """
 
@@ -30,6 +28,14 @@ def gradcheck(function: Callable[..., Tensor], *inputs: Any, seed: int = 0, dire
 
     Raises AssertionError with the worst element of the first wrong gradient; ValueError where nothing can be decided: no
     input requires a gradient, or a kink (ReLU at 0, a tie in a maximum) lies within reach of the measurement.
+
+    >>> x = Tensor([[1.0, 2.0]], requires_grad=True)
+    >>> w = Tensor([[0.5], [-0.3]], requires_grad=True)
+    >>> minidl.gradcheck(lambda x, w: minidl.tanh(x @ w), x, w)
+    True
+    >>> minidl.gradcheck(lambda w: w * w.detach(), w)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    AssertionError: gradcheck: input 0 [2,1]: element [...] is ... (0.5 times what it should be)
     """
     rng = np.random.default_rng(seed)
     points = [_leaf(value) if isinstance(value, Tensor) else value for value in inputs]

@@ -31,7 +31,14 @@ def _with(**changes: Any) -> Iterator[None]:
 
 
 def no_grad() -> AbstractContextManager[None]:
-    """`with no_grad():` computes without a tape: evaluation, and edits of parameters."""
+    """`with no_grad():` computes without a tape: evaluation, and edits of parameters.
+
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> with minidl.no_grad():
+    ...     y = 2 * w
+    >>> y.requires_grad, (2 * w).requires_grad
+    (False, True)
+    """
     return _with(grad=False)
 
 

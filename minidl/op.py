@@ -55,7 +55,17 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One way to compute an op and its gradient; prints as conv2d[im2col]."""
+    """One way to compute an op and its gradient; prints as conv2d[im2col].
+
+    >>> import numpy as np
+    >>> kernel = minidl.linear.kernels["gemm"]
+    >>> y, saved = kernel.forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), None)
+    >>> y.tolist()  # 1*3 + 2*4
+    [[11.0]]
+    >>> dx, dw, db = kernel.backward(np.array([[10.0]]), saved, needs=(True, False, False))
+    >>> dx.tolist(), dw, db
+    ([[30.0, 40.0]], None, None)
+    """
 
     op: Op
     name: str
@@ -95,6 +105,19 @@ class Op:
     batched     are the images of a batch independent? default: yes if the output's first dimension is N
     gathers     attribute that collects extra positional arguments: x.reshape(2, 3)
     method      names bound on Tensor: "__add__", "sum"; `reflected` names swap the operands
+
+    >>> square = minidl.Op(
+    ...     "square",
+    ...     "x[...] -> y[...]",
+    ...     definition=lambda x: x * x,
+    ...     problem=lambda d: minidl.Problem((d.array(d.size("N", 4)),), {}),
+    ...     doc="y = x^2        dx = 2 x dy",
+    ... )
+    >>> kernel = square.kernel("array", lambda x: (x * x, (x,)), lambda dy, saved, needs: (2 * saved[0] * dy,))
+    >>> x = Tensor([3.0], requires_grad=True)
+    >>> square(x).backward()
+    >>> x.grad.item()
+    6.0
     """
 
     def __init__(
@@ -144,7 +167,13 @@ class Op:
 
     @contextmanager
     def using(self, name: str) -> Iterator[None]:
-        """Compute this op by the named kernel inside the block; no fallback: what it cannot do, it refuses."""
+        """Compute this op by the named kernel inside the block; no fallback: what it cannot do, it refuses.
+
+        >>> x, w = [[[[1.0, 2.0, 4.0]]]], [[[[1.0, -1.0]]]]
+        >>> with minidl.conv2d.using("direct"):
+        ...     print(minidl.conv2d.chosen(), minidl.conv2d(x, w).numpy().tolist())
+        conv2d[direct] [[[[-1.0, -2.0]]]]
+        """
         if name not in self.kernels:
             raise ValueError(f"{self.name} has no kernel {name!r}: choose from {', '.join(self.kernels)}")
         token = _CHOSEN.set({**_CHOSEN.get(), self.name: name})

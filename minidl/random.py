@@ -4,8 +4,11 @@ A key is two 64-bit words. Philox4x64-10 (Salmon, Moraes, Dror, Shaw 2011, "Para
 1, 2, 3") turns (key, counter) into four random words, with no state: so a dropout kernel draws the same mask in forward
 and in backward, slice by slice or whole, on the host and on the GPU.
 
-    keys = stream().keys(N)          # uint64 [N, 2]: (seed, position), (seed, position + 1), ...
-    bits = random_bits(keys, count)  # uint32 [N, count]
+>>> keys = minidl.random.Stream(seed=0).keys(2)  # uint64 [N, 2]: (seed, position), (seed, position + 1), ...
+>>> keys.tolist()
+[[0, 0], [0, 1]]
+>>> minidl.random.random_bits(keys, 3).tolist()  # uint32 [N, count]
+[[149215387, 49592932, 2628306354], [4188131702, 3493329091, 1277232997]]
 
 `manual_seed(0)` sets the stream; its (seed, position) is all there is to save in a checkpoint.
 """
@@ -54,7 +57,13 @@ def stream() -> Stream:
 
 
 def manual_seed(seed: int) -> Stream:
-    """Restart the current stream at position 0 of `seed`: the same seed gives the same bits, run to run."""
+    """Restart the current stream at position 0 of `seed`: the same seed gives the same bits, run to run.
+
+    >>> minidl.manual_seed(7).keys(2).tolist()
+    [[7, 0], [7, 1]]
+    >>> minidl.random.stream().position
+    2
+    """
     current = _STREAM.get()
     current.seed, current.position = int(seed) & MASK, 0
     return current
@@ -71,7 +80,14 @@ def using_stream(other: Stream) -> Iterator[Stream]:
 
 
 def random_bits(keys: Array, count: int) -> Array:
-    """uint32 [N, count] of random bits, row n expanded from keys[n]; the same bits on every device."""
+    """uint32 [N, count] of random bits, row n expanded from keys[n]; the same bits on every device.
+
+    >>> from minidl.random import Stream, random_bits
+    >>> keys = Stream(seed=0).keys(3)
+    >>> whole, alone = random_bits(keys, 5), random_bits(keys[2:], 5)
+    >>> whole[2].tolist() == alone[0].tolist()  # an image draws the same in any batch
+    True
+    """
     xp, blocks = xp_of(keys), -(-count // 8)  # a block is four 64-bit words, so eight 32-bit ones
     if xp is np:
         rows = [np.random.Philox(key=key).random_raw(4 * blocks) for key in keys]

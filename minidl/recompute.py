@@ -21,6 +21,17 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
     Trades one more forward pass of the segment for all the memory inside it. Loss, gradients and buffers are equal to
     the plain pass bit for bit: random keys are replayed and running statistics updated once. `function` returns one Tensor.
+
+    >>> def cube(x):
+    ...     print("forward")
+    ...     return x * x * x
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> y = minidl.recompute(cube, x)
+    forward
+    >>> y.backward()
+    forward
+    >>> x.grad.item()  # 3 x^2
+    12.0
     """
     if not grad_enabled():
         return function(*inputs)

@@ -36,7 +36,16 @@ class Operand(NamedTuple):
 
 
 class Signature:
-    """The parsed string: inputs, output and non-differentiable outputs (aux)."""
+    """The parsed string: inputs, output and non-differentiable outputs (aux).
+
+    >>> from minidl.signature import Signature
+    >>> s = Signature("x[N,C] w[K,C] -> y[N,K]")
+    >>> s.bind("linear", ((5, 3), (4, 3))), s.output_shape("linear", ((5, 3), (4, 3)))
+    ({'N': 5, 'C': 3, 'K': 4}, (5, 4))
+    >>> s.bind("linear", ((5, 3), (4, 2)))
+    Traceback (most recent call last):
+    minidl.signature.ShapeError: linear: w has C=2 but x has C=3  (x [5,3], w [4,2])
+    """
 
     def __init__(self, text: str):
         self.text = text

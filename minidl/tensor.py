@@ -41,6 +41,12 @@ class Tensor(Methods):
     data           the array (NumPy or CuPy); Python numbers and lists become float32
     requires_grad  should backward() leave a gradient here?
     grad           after backward(): an array of the same shape, type and device, summed over all calls; or None
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> loss = (x * x).sum()
+    >>> loss.backward()
+    >>> x.grad.tolist()  # 2 x
+    [2.0, 4.0]
     """
 
     __slots__ = ("__weakref__", "_version", "data", "grad", "node", "requires_grad")
@@ -190,6 +196,13 @@ class Tensor(Methods):
 
         dy            gradient of the final quantity with respect to this Tensor, same shape; 1 for a scalar
         retain_graph  keep what the nodes saved, so that backward can run again
+
+        >>> x = Tensor([3.0], requires_grad=True)
+        >>> y = x * x
+        >>> y.backward(retain_graph=True)
+        >>> y.backward([10.0])  # dy = 10; what several calls give is added up
+        >>> x.grad.item()  # 6 + 10 * 6
+        66.0
         """
         if not self.requires_grad:
             raise RuntimeError(

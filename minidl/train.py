@@ -1,9 +1,12 @@
 """Training, evaluating, predicting: the loop a student would write, with what a real run needs around it.
 
-    minidl.manual_seed(0)
-    model, splits = LeNet5(classes=10), data.digits(size=32)
-    fit(model, splits, Recipe(epochs=60))                          # leaves the best validation epoch's weights in model
-    loss, accuracy, confusion = evaluate(model, splits.test)       # once, at the end
+>>> from minidl.recipe import Recipe
+>>> from minidl.train import evaluate, fit
+>>> model, splits = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data.digits()
+>>> fitted = fit(model, splits, Recipe(epochs=2, shifts=0))  # leaves the best validation epoch's weights in model
+>>> loss, accuracy, confusion = evaluate(model, splits.test)  # once, at the end
+>>> accuracy > 0.7
+True
 
 A model may bring `loss(out, labels)` in place of softmax cross-entropy, and `predict(out)` in place of the scores themselves:
 scores [N, classes], of which the largest wins, or class numbers [N].

@@ -7,12 +7,16 @@ import importlib
 import pkgutil
 import re
 import shlex
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
 import minidl
-from minidl import cli
+from minidl import Tensor, cli, data, nn, optim
+from minidl.op import OPS, separate_registry
+from minidl.random import Stream, using_stream
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(page for folder in ("*.md", "docs/**/*.md", "models/*.md", "benchmarks/*.md") for page in ROOT.glob(folder))
@@ -27,6 +31,11 @@ def blocks(language: str) -> list:
         for i, (kind, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
         if kind == language
     ]
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    kinds = {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
+    assert kinds <= {"python", ""}
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -52,9 +61,55 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("name", sorted(m.name for m in pkgutil.walk_packages(minidl.__path__, "minidl.") if m.name != MAIN))
-def test_docstring_examples_print_what_they_say(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+# ---- the examples in docstrings --------------------------------------------------------------------------------------
+
+NAMES = {"__name__": "__main__", "minidl": minidl, "Tensor": Tensor, "data": data, "nn": nn, "optim": optim}  # they begin with
+MODULES = ["minidl", *sorted(m.name for m in pkgutil.walk_packages(minidl.__path__, "minidl.") if m.name != MAIN)]
+MODELS = sorted(f"models.{path.stem}" for path in (ROOT / "models").glob("*.py"))
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """Every docstring with a `>>>`, those of ops included: to doctest an op is a mere value, so it would pass them by."""
+    for name in MODULES + MODELS:
+        found = doctest.DocTestFinder().find(importlib.import_module(name), globs=NAMES)
+        yield from (test for test in found if test.examples)
+    for op in OPS.values():
+        text = op.__doc__ or ""
+        if text != importlib.import_module(op.definition.__module__).__doc__ and ">>>" in text:
+            yield doctest.DocTestParser().get_doctest(text, NAMES, f"minidl.{op.name}", None, None)
+
+
+EXAMPLES = list(examples())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_prints_what_it_says(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner, said = doctest.DocTestRunner(verbose=False), []
+    with separate_registry(), using_stream(Stream(0)):
+        runner.run(example, out=said.append)
+    assert runner.failures == 0, "".join(said)
+
+
+def test_no_example_is_passed_by() -> None:
+    tested = {line for test in EXAMPLES for example in test.examples for line in example.source.splitlines()}
+    for path in [*(ROOT / "minidl").rglob("*.py"), *(ROOT / "models").glob("*.py")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.lstrip().startswith(">>> "):
+                assert line.lstrip()[4:] in tested, f"{path.name}: {line}"
+
+
+SHOWN = """
+    Tensor Tensor.backward no_grad recompute gradcheck manual_seed random.random_bits
+    conv2d max_pool2d lrn dropout batch_norm linear concat softmax_cross_entropy am_softmax
+    nn.Module nn.Sequential nn.AMSoftmax optim.SGD optim.sgd optim.schedules optim.MultiStepLR optim.clip_grad_norm_
+    data.digits data.DataLoader Op Op.using Kernel signature.Signature draw.Draw draw.Random
+""".split()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_is_used_most_has_an_example(name: str) -> None:
+    assert ">>> " in reduce(getattr, name.split("."), minidl).__doc__
 
 
 def test_the_readme_has_the_two_commands() -> None:

@@ -87,9 +87,8 @@ def draw_lrn(draw: Callable, name: str) -> Case:
 
 
 def draw_upsample(draw: Callable, name: str) -> Case:
-    mode = draw(st.sampled_from(["nearest", "bilinear"]))
-    options = {"align_corners": draw(flags)} if mode == "bilinear" else {}
-    return Case(name, scale_factor=draw(st.integers(1, 3)), mode=mode, **options, x=draw_image(draw, 2, 2))
+    forms: list[dict[str, Any]] = [{"mode": "nearest"}, {"mode": "bilinear"}, {"mode": "bilinear", "align_corners": True}]
+    return Case(name, scale_factor=draw(st.integers(1, 3)), **draw(st.sampled_from(forms)), x=draw_image(draw, 2, 2))
 
 
 def draw_activation(*arguments: st.SearchStrategy, dims: int = 4) -> Callable:

@@ -1,7 +1,11 @@
 """Data sets, resized and normalised to a network, and the loader that makes batches of them.
 
-    train, validation, test = data.digits(size=32)
-    for images, labels in data.DataLoader(train, batch_size=64, shuffle=True, augment=data.shifts(3)): ...
+>>> train, validation, test = data.digits(size=16)
+>>> for images, labels in data.DataLoader(train, batch_size=500, shuffle=True, augment=data.shifts(3)):
+...     print(images.shape, labels.shape)
+(500, 1, 16, 16) (500,)
+(500, 1, 16, 16) (500,)
+(85, 1, 16, 16) (85,)
 
 Images are float32 [n, C, H, W] with values 0..1 until a DataLoader has augmented and, last, normalised them.
 """

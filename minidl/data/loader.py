@@ -26,6 +26,10 @@ class DataLoader:
     labels  int64 array [n] on the same device
 
     `len(loader)` counts batches. The last may be smaller, unless `drop_last` leaves it out.
+
+    >>> ten = data.digits().train[:10]
+    >>> [len(labels) for images, labels in data.DataLoader(ten, batch_size=4)]
+    [4, 4, 2]
     """
 
     def __init__(

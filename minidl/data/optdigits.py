@@ -34,6 +34,9 @@ def digits(size: int | tuple[int, int] | None = None, *, channels: int = 1, writ
     size      side, or (H, W), that the images are resized to, bilinearly; None leaves them at 8x8
     channels  the grey image is repeated so often
     writers   test on writers that training has not seen
+
+    >>> list(data.digits())
+    [Dataset(1,085 images [1, 8, 8]), Dataset(357 images [1, 8, 8]), Dataset(355 images [1, 8, 8])]
     """
     pixels, labels = _read()
     H, W = _checked_size(size, channels, len(labels))

@@ -1,7 +1,4 @@
-"""Activation layers: one op on every element. Formulas, gradients, pros and cons are the ops' docstrings.
-
-ReLU()      LeakyReLU(0.1)      Softplus(beta=2.0)      arguments and defaults are those of the op
-"""
+"""Activation layers: one op on every element. Formulas, gradients, pros and cons are the ops' docstrings."""
 
 from __future__ import annotations
 
@@ -22,7 +19,11 @@ from minidl.tensor import Tensor
 
 
 class Activation(Module):
-    """A layer without parameters of its own: it calls `op`, and takes the op's attributes, by position or by name."""
+    """A layer without parameters of its own: it calls `op`, and takes the op's attributes, by position or by name.
+
+    >>> nn.ReLU(), nn.LeakyReLU(0.1), nn.Softplus(beta=2.0)
+    (ReLU(), LeakyReLU(negative_slope=0.1), Softplus(beta=2.0))
+    """
 
     op: Op
 

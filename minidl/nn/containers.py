@@ -1,9 +1,4 @@
-"""Modules that hold modules: one after another, or as a list.
-
-Sequential(Conv2d(1, 6, 5), ReLU(), MaxPool2d(2))            children "0", "1", "2"
-Sequential(conv=Conv2d(1, 6, 5), relu=ReLU())                children "conv", "relu"
-ModuleList(Block(8) for _ in range(3))                       no forward of its own
-"""
+"""Modules that hold modules: one after another, or as a list."""
 
 from __future__ import annotations
 
@@ -48,7 +43,16 @@ class _Container(Module):
 
 
 class Sequential(_Container):
-    """Each module is given what the one before it returns; names by keyword or by one dict."""
+    """Each module is given what the one before it returns; names are "0", "1", ..., or by keyword or by one dict.
+
+    >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())([[1.0, 2.0]]).shape
+    (1, 3)
+    >>> nn.Sequential(dense=nn.Linear(2, 3), relu=nn.ReLU())
+    Sequential(
+      (dense): Linear(in_features=2, out_features=3, bias=True)
+      (relu): ReLU()
+    )
+    """
 
     def __init__(self, *modules: Module | dict[str, Module], **named: Module):
         for i, module in enumerate(modules):
@@ -65,7 +69,12 @@ class Sequential(_Container):
 
 
 class ModuleList(_Container):
-    """A list whose modules are found by parameters(), state_dict(), train(), ..."""
+    """A list whose modules are found by parameters(), state_dict(), train(), ...; it has no forward of its own.
+
+    >>> blocks = nn.ModuleList(nn.Linear(8, 8, bias=False) for _ in range(2))
+    >>> list(blocks.state_dict())
+    ['0.weight', '1.weight']
+    """
 
     def __init__(self, modules: Iterable[Module] = ()):
         for module in modules:

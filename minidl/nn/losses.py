@@ -61,14 +61,18 @@ class BCEWithLogitsLoss(Module):
 class AMSoftmax(Module):
     """The head of a net that learns by angles: one class vector per row of `weight` [classes, features].
 
-        class Net(nn.Module):                                    # the model ends in features, without a ReLU
-            input_shape = (1, 8, 8)
-            def __init__(self, classes=10):
-                self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 32))
-                self.head = nn.AMSoftmax(32, classes, s=10.0)
-                self.loss, self.predict = self.head.loss, self.head.predict
-            def forward(self, x):
-                return self.body(x)
+    >>> class Net(nn.Module):  # the model ends in features, without a ReLU
+    ...     input_shape = (1, 8, 8)
+    ...     def __init__(self, classes=10):
+    ...         self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 32))
+    ...         self.head = nn.AMSoftmax(32, classes, s=10.0)
+    ...         self.loss, self.predict = self.head.loss, self.head.predict
+    ...     def forward(self, x):
+    ...         return self.body(x)
+    >>> net = Net()
+    >>> features = net(Tensor([[[[1.0] * 8] * 8]]))
+    >>> features.shape, net.predict(features).shape, net.loss(features, [7]).shape
+    ((1, 32), (1, 10), ())
 
     loss(features, labels)   the AM-softmax loss: scaled cosines, the right one less the margin m (minidl.am_softmax)
     predict(features)        cosines [N, classes] without the margin: the largest wins, and accuracy is read from them

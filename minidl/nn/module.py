@@ -1,13 +1,5 @@
 """Module: a part of a model, with its parameters, its buffers and the modules inside it.
 
-    class Net(Module):
-        def __init__(self):
-            self.conv = Conv2d(1, 8, 3)              # a child
-            self.scale = Parameter(np.ones(8))       # trained
-            self.seen = Buffer(np.zeros(()))         # state that is saved, but not trained
-        def forward(self, x):
-            return self.conv(x)
-
 A Module is an ordinary object. Its parts are its attributes, found by looking through `vars(self)` for Parameters, Buffers
 and Modules; nothing is registered behind the reader's back. Names and their order are PyTorch's, so that published weights
 load by name.
@@ -55,7 +47,20 @@ class Loaded(NamedTuple):
 
 
 class Module:
-    """A part of a model: derive from it, set attributes in __init__, compute in `forward`."""
+    """A part of a model: derive from it, set attributes in __init__, compute in `forward`.
+
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         self.dense = nn.Linear(2, 3)  # a child
+    ...         self.scale = nn.Parameter(1.0)  # trained
+    ...         self.seen = nn.Buffer(0.0)  # saved with the model, but not trained
+    ...     def forward(self, x):
+    ...         return self.scale * self.dense(x)
+    >>> Net()([[1.0, 2.0]]).shape
+    (1, 3)
+    >>> list(Net().state_dict())
+    ['scale', 'seen', 'dense.weight', 'dense.bias']
+    """
 
     training = True  # train() and eval() set it; Dropout and BatchNorm look at it
 

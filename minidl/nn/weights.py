@@ -1,7 +1,9 @@
 """Weights in safetensors files: a header of names, types and shapes, then the numbers. Reading one runs no code.
 
-    save_weights(model, "lenet.safetensors")
-    load_weights(model, "lenet.safetensors")
+>>> model = nn.Linear(2, 1)
+>>> nn.save_weights(model, "linear.safetensors")
+>>> nn.load_weights(model, "linear.safetensors")
+Loaded(missing_keys=[], unexpected_keys=[])
 
 A file is replaced whole or not at all. Pickles (PyTorch's .pt and .pth) are never read: they can run what their author likes.
 """

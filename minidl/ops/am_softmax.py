@@ -15,6 +15,12 @@ is read from the cosines without the margin: minidl.cosine_logits. At equal cosi
 A norm of at most 1e-12 has cosine 0 and gradient 0. Half types: norms, sums and the softmax in float32.
 s = 30 and m = 0.35 are the papers'; few classes want s = 10, and m above 0.45 fails to converge.
 
+>>> x, w = [[1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]  # as near to one class as to the other
+>>> round(minidl.am_softmax(x, w, [0], s=10.0, m=0.0).item(), 3)  # ln 2
+0.693
+>>> round(minidl.am_softmax(x, w, [0], s=10.0, m=0.35).item(), 3)  # ln(1 + e^3.5)
+3.53
+
 Source: Wang, Cheng, Liu, Liu 2018, arXiv 1801.05599, equations 4 to 6; Wang et al. 2018 (CosFace), arXiv 1801.09414.
 """
 

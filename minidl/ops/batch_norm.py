@@ -15,6 +15,12 @@ in their running statistics: the layer does that, in sight. The variance is take
 cancel where the mean is large. Half types are computed in float32, and so are their mean and var. A channel of equal
 values gives y = bias; one value per channel is an error, since it would always be normalised to 0.
 
+>>> y, mean, var = minidl.batch_norm([[1.0], [5.0]], eps=0.0)
+>>> mean.item(), var.item()
+(3.0, 4.0)
+>>> y.numpy().round(4).tolist()  # (1 - 3) / 2 and (5 - 3) / 2
+[[-1.0], [1.0]]
+
 Source: Ioffe, Szegedy 2015, algorithm 1 and the gradients after it.
 """
 

@@ -1,6 +1,10 @@
 """Comparisons: Tensors of booleans, with broadcasting and without a gradient.
 
-    x > 0    x <= y    eq(predicted, labels)
+>>> predicted, labels = Tensor([3, 1, 4]), Tensor([3, 1, 5])
+>>> minidl.eq(predicted, labels).numpy().tolist()
+[True, True, False]
+>>> (predicted > 1).numpy().tolist()
+[True, False, True]
 
 They are functions, no ops of the tape: a step has no slope to send back. `==` between Tensors asks for identity, so that
 Tensors can be keys of a dict; element by element it is `eq(a, b)` or `a.eq(b)` (PyTorch's name; PyTorch's `equal` is one bool).

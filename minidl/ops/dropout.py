@@ -12,6 +12,10 @@
 The key may be left out: then the op takes the next N keys of the stream that minidl.manual_seed sets. It is not used in
 evaluation. p is the probability to drop, in [0, 1).
 
+>>> key = minidl.random.Stream(seed=3).keys(1)
+>>> minidl.dropout([[1.0] * 8], key=key, p=0.5).numpy().tolist()  # what is kept is doubled: the mean stays
+[[2.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0]]
+
 Source: Krizhevsky, Sutskever, Hinton 2012, section 4.2; Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
 """
 

@@ -10,6 +10,11 @@ NumPy's rules. Without arrays, y is a view of x. Arrays broadcast against each o
 one; their dimensions stand where the arrays stand if these are neighbours, and in front if not. An array may name an
 element many times: its gradients are added, in order on NumPy; CuPy adds with atomics, so last bits vary from run to run.
 Canonical: one part for each dimension, None for each new one; a mask has become the arrays of its nonzero().
+
+>>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> x[[0, 2, 2]].sum().backward()
+>>> x.grad.tolist()
+[1.0, 0.0, 2.0]
 """
 
 from __future__ import annotations

@@ -125,7 +125,12 @@ concat = Op(
     "xs[...]* -> y[...]",
     concat_definition,
     concat_problem,
-    doc="A list of Tensors joined along an existing dimension: concat([a, b], axis=1).",
+    doc="""A list of Tensors joined along an existing dimension.
+
+    >>> a, b = Tensor([[1.0], [2.0]]), Tensor([[3.0, 4.0], [5.0, 6.0]])
+    >>> minidl.concat([a, b], axis=1).numpy().tolist()
+    [[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]
+    """,
     attrs={"axis": 0},
     canonical=canonical_concat,
     shape=concatenated,
@@ -137,7 +142,11 @@ stack = Op(
     "xs[...]* -> y[...]",
     stack_definition,
     stack_problem,
-    doc="A list of Tensors of one shape joined along a new dimension: stack([a, b], axis=0).",
+    doc="""A list of Tensors of one shape joined along a new dimension.
+
+    >>> minidl.stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1).numpy().tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """,
     attrs={"axis": 0},
     canonical=canonical_stack,
     shape=stacked,

@@ -6,6 +6,14 @@
     saved         (x, w)
 
 Dimensions between N and D (the steps of a sequence) count as more rows of one matrix product.
+
+>>> w = Tensor([[3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+>>> y = minidl.linear([[1.0, 2.0]], w, [0.5, -0.5])
+>>> y.numpy().tolist()  # 1*3 + 2*4 + 0.5 and 1*5 + 2*6 - 0.5
+[[11.5, 16.5]]
+>>> y.backward([[1.0, 10.0]])
+>>> w.grad.tolist()  # dy^T x
+[[1.0, 2.0], [10.0, 20.0]]
 """
 
 from __future__ import annotations

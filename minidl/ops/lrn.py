@@ -10,6 +10,11 @@ Conventions differ in what alpha multiplies, and are chosen by name:
     'paper'   the sum, as printed (Krizhevsky et al. 2012); TensorFlow's depth_radius is n//2
     'pytorch' the mean over n, so alpha / n times the sum: PyTorch, Caffe and the original 2012 code
 
+>>> x = Tensor([3.0, 4.0]).reshape(1, 2, 1, 1)  # two channels of one pixel, and 3^2 + 4^2 = 5^2
+>>> y = minidl.lrn(x, n=3, alpha=1.0, beta=0.5, k=0.0, convention="paper")
+>>> [round(value, 4) for value in y.numpy().ravel().tolist()]
+[0.6, 0.8]
+
 Source: Krizhevsky, Sutskever, Hinton 2012, section 3.3.
 """
 

@@ -18,6 +18,14 @@ saved : 'first': (which of the R*S positions won, one byte each for windows of u
 A window that sees padding alone gives -infinity, as in PyTorch. A NaN makes y NaN in every window that sees it; where dy
 of such a window goes is left open.
 
+>>> x = Tensor([[[[1.0, 5.0, 2.0, 3.0]]]], requires_grad=True)
+>>> y = minidl.max_pool2d(x, kernel_size=(1, 2), stride=1)
+>>> y.numpy().tolist()
+[[[[5.0, 5.0, 3.0]]]]
+>>> y.sum().backward()
+>>> x.grad.tolist()  # 5 won twice
+[[[[0.0, 2.0, 0.0, 1.0]]]]
+
 Source: Riesenhuber, Poggio 1999; overlapping windows: Krizhevsky, Sutskever, Hinton 2012, section 3.4.
 """
 

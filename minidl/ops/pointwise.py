@@ -5,8 +5,12 @@
 
 An op is its formula and its gradient as arithmetic on arrays, and its definition on one Python number:
 
-    tanh = unary("tanh", doc, f=lambda xp, x: xp.tanh(x), dx=lambda xp, dy, y: dy * (1 - y * y), saves="y",
-                 definition=math.tanh)
+>>> import math
+>>> from minidl.ops.pointwise import unary
+>>> tanh = unary("tanh", "y = tanh x", f=lambda xp, x: xp.tanh(x), dx=lambda xp, dy, y: dy * (1 - y * y), saves="y",
+...              definition=math.tanh)
+>>> minidl.gradcheck(tanh, Tensor([0.5, -2.0], requires_grad=True))
+True
 
 Shapes  : any. Two operands broadcast as NumPy's do: aligned at the right, sizes equal or 1.
 saved   : what `saves` spells: "x" (or "a", "b") an input, "y" the output, "" nothing; or the bool array that `mask`

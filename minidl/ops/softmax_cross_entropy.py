@@ -12,6 +12,14 @@ The log of a probability comes by log-sum-exp, never as log(softmax), which is -
 Half types are computed in float32. A label equal to ignore_index adds no loss and is not counted by the mean. If no
 label counts, the mean is NaN and its gradient 0, both as in PyTorch (`cross_entropy`): a mean of nothing has no value.
 
+>>> scores = Tensor([[0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+>>> loss = minidl.softmax_cross_entropy(scores, [2])
+>>> round(loss.item(), 4)  # ln 4: each of four classes is as likely
+1.3863
+>>> loss.backward()
+>>> scores.grad.round(4).tolist()  # p - q
+[[0.25, 0.25, -0.75, 0.25]]
+
 Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, section 7 (label smoothing); PyTorch's cross_entropy.
 """
 

@@ -27,6 +27,13 @@ def clip_grad_norm_(
 
     norm_type           2 (Euclidean), any p >= 1, or math.inf (the largest magnitude)
     error_if_nonfinite  a NaN or infinite norm is an error; otherwise a warning, and the gradients become NaN or 0
+
+    >>> w = Tensor([0.0, 0.0], requires_grad=True)
+    >>> (w * Tensor([6.0, 8.0])).sum().backward()
+    >>> optim.clip_grad_norm_([w], max_norm=5.0)
+    10.0
+    >>> w.grad.round(4).tolist()
+    [3.0, 4.0]
     """
     non_negative("clip_grad_norm_", {"max_norm": max_norm}, "max_norm")
     if not norm_type >= 1:

@@ -2,8 +2,10 @@
 
 An optimiser is one rule on arrays, `update(w, g, state, t, options)`, that edits w and the state in place:
 
-    opt = SGD(model.parameters(), lr=0.1, momentum=0.9)
-    opt.zero_grad();  loss.backward();  opt.step()
+>>> model = nn.Linear(2, 1)
+>>> opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+>>> loss = minidl.mse_loss(model([[1.0, 2.0]]), [[3.0]])
+>>> opt.zero_grad();  loss.backward();  opt.step()
 
 On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory. Half-precision
 parameters are updated in float32, with float32 state, and rounded once.

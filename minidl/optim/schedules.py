@@ -1,10 +1,16 @@
 """Learning-rate schedules: lr as a function of the number of `step()` calls, usually one per epoch.
 
-    opt = SGD(model.parameters(), lr=0.1)
-    schedule = SequentialLR(opt, [LinearLR(opt, 0.1, total_iters=5), CosineAnnealingLR(opt, T_max=95)], milestones=[5])
-    for epoch in range(100):
-        train(...)
-        schedule.step(validation_loss)        # only ReduceLROnPlateau looks at the loss
+>>> opt = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+>>> up, down = optim.LinearLR(opt, 0.5, total_iters=2), optim.CosineAnnealingLR(opt, T_max=3)
+>>> schedule = optim.SequentialLR(opt, [up, down], milestones=[2])
+>>> for epoch in range(5):
+...     print(epoch, round(opt.param_groups[0]["lr"], 4))  # here a real loop trains for an epoch
+...     schedule.step()  # ReduceLROnPlateau alone wants to know a metric: step(validation_loss)
+0 0.5
+1 0.75
+2 1.0
+3 0.75
+4 0.25
 
 A schedule is a formula `rate(base, t)`: the lr after t steps of a group that began with lr = base, whatever came between. So
 it resumes exactly from a few numbers, its `state_dict()`. Names, arguments and values are PyTorch's.
@@ -78,7 +84,13 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """lr = base gamma^(number of milestones <= t): AlexNet's and ResNet's 'divided by 10'."""
+    """lr = base gamma^(number of milestones <= t): AlexNet's and ResNet's 'divided by 10'.
+
+    >>> opt = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.MultiStepLR(opt, milestones=[30, 60])
+    >>> [round(schedule.rate(1.0, t), 4) for t in (0, 29, 30, 60)]
+    [1.0, 1.0, 0.1, 0.01]
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
         self.milestones, self.gamma = sorted(milestones), gamma

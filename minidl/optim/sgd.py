@@ -7,6 +7,18 @@
 While lr stays the same both walk the same path. When lr falls, 'alexnet' keeps rolling at the old speed, since lr is inside v,
 and 'pytorch' slows at once.
 
+>>> def walk(convention, rates):  # w starts at 4 on a slope of 1
+...     w = Tensor([4.0], requires_grad=True)
+...     opt = optim.SGD([w], momentum=0.5, convention=convention)
+...     for lr in rates:
+...         opt.param_groups[0]["lr"] = lr
+...         opt.zero_grad();  w.sum().backward();  opt.step()
+...     return w.item()
+>>> walk("pytorch", [1.0, 1.0]), walk("alexnet", [1.0, 1.0])  # v = 1, then 1.5
+(1.5, 1.5)
+>>> walk("pytorch", [1.0, 0.5]), walk("alexnet", [1.0, 0.5])  # steps of 1, then 0.5 * 1.5 or 0.5 * 1 + 0.5
+(2.25, 2.0)
+
 Source: Krizhevsky, Sutskever, Hinton 2012, section 5; Sutskever, Martens, Dahl, Hinton 2013 (Nesterov).
 """
 
@@ -21,7 +33,15 @@ from minidl.tensor import Tensor
 
 
 class SGD(Optimizer):
-    """SGD with PyTorch's semantics and defaults; `convention="alexnet"` for the paper's update."""
+    """SGD with PyTorch's semantics and defaults; `convention="alexnet"` for the paper's update.
+
+    >>> w = Tensor([3.0], requires_grad=True)
+    >>> opt = optim.SGD([w], lr=0.25)
+    >>> (w * w).backward()
+    >>> opt.step()
+    >>> w.item()  # 3 - 0.25 * 6
+    1.5
+    """
 
     def __init__(
         self,

@@ -25,7 +25,8 @@ def getitem(x: Any, *, index: tuple) -> Any:
         if isinstance(part, slice) and (part.step or 1) < 0:  # PyTorch has no negative steps
             x = x.index_select(dim, torch.tensor(range(x.shape[dim])[part]))
             part = slice(None)
-        parts.append(torch.from_numpy(part) if isinstance(part, np.ndarray) else part)
+        # PyTorch takes an index of shape () as a number, which does not count as an array where NumPy says that it does
+        parts.append(torch.from_numpy(np.atleast_1d(part)) if isinstance(part, np.ndarray) else part)
         dim += part is not None
     return x[tuple(parts)]
 

@@ -16,6 +16,12 @@ groups    g: x's channels and the filters fall into g parts, and each filter see
 
 Kernels: `im2col` (one matrix product, the default), `shifts` (R*S smaller ones, little memory), `direct` (loops, to be read).
 
+>>> x, w = [[[[1, 2, 3], [4, 5, 6]]]], [[[[1, 2], [3, 4]]]]
+>>> minidl.conv2d(x, w).numpy().tolist()  # 1*1 + 2*2 + 3*4 + 4*5, then one step to the right
+[[[[37.0, 47.0]]]]
+>>> minidl.conv2d.shape((128, 3, 227, 227), (96, 3, 11, 11), None, stride=4)  # AlexNet's conv1
+(128, 96, 55, 55)
+
 Source: LeCun, Bottou, Bengio, Haffner 1998, section II; sizes: Dumoulin, Visin 2016.
 """
 
