@@ -106,7 +106,7 @@ def test_a_file_that_misbehaves_fails_in_words(name: str) -> None:
 
 def test_all_calls_together_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PATIENCE", 1)
-    told = grade("lrn", in_forward("time.sleep(0.3)", "import time"), "--time-limit", "2").law("forward is")
+    told = grade("lrn", in_forward("time.sleep(0.3)", "import time"), "--time-limit", "2", "--cases", "8").law("forward is")
     assert "forward did not finish: all its calls together took 2 s (1 times --time-limit)" in told
 
 

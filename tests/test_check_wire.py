@@ -116,6 +116,7 @@ FORGED = {
     "a huge view of few bytes": {"value": {"array": 0}, "arrays": [{**ARRAY, "shape": [10**7, 10], "strides": [0, 0]}]},
     "a million dimensions": {"value": {"array": 0}, "arrays": [{**ARRAY, "shape": [1] * 100_000}]},
     "bools that are neither": {"value": {"array": 0}, "arrays": [{**ARRAY, "dtype": "bool", "shape": [8]}]},
+    "a description that lacks one": {"value": {"array": 0}, "arrays": [{k: ARRAY[k] for k in ARRAY if k != "strides"}]},
     "an unknown device": {"value": {"array": 0}, "arrays": [{**ARRAY, "device": "tape"}]},
 }
 
