@@ -35,6 +35,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.cosine import WORKLOADS, cosine, through_unit, unit
 from minidl.ops.cosine import cost as cost_of_cosines
+from minidl.ops.gemm import gemm
 from minidl.ops.half import narrow, widen
 from minidl.ops.log_softmax import log_probabilities
 from minidl.ops.losses import check_labels
@@ -44,7 +45,7 @@ from minidl.signature import Shape, ShapeError
 def forward(x: Array, w: Array, labels: Array, *, s: float, m: float) -> tuple[Array, tuple]:
     xp, right = xp_of(x), (xp_of(x).arange(len(labels)), labels)
     (u, over_x), (v, over_w) = unit(x), unit(w)
-    z = s * (u @ v.T)  # [N, C]
+    z = s * gemm(u, v.T)  # [N, C]
     z[right] -= s * m
     log_p = log_probabilities(z)
     loss = -log_p[right].mean()
@@ -56,8 +57,8 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, s: float, m: float) -> tu
     dcos = p.copy()
     dcos[xp_of(p).arange(len(labels)), labels] -= 1
     dcos *= widen(dy) * (s / len(labels))
-    dx = narrow(through_unit(dcos @ v, u, over_x), dy) if needs[0] else None
-    dw = narrow(through_unit(dcos.T @ u, v, over_w), dy) if needs[1] else None
+    dx = narrow(through_unit(gemm(dcos, v), u, over_x), dy) if needs[0] else None
+    dw = narrow(through_unit(gemm(dcos.T, u), v, over_w), dy) if needs[1] else None
     return dx, dw, None
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.gemm import gemm
 from minidl.ops.half import narrow, widen
 from minidl.signature import Shape
 
@@ -43,14 +44,14 @@ def through_unit(du: Array, u: Array, inverse: Array) -> Array:
 
 def forward(x: Array, w: Array) -> tuple[Array, tuple]:
     (u, over_x), (v, over_w) = unit(x), unit(w)
-    return narrow(u @ v.T, x), (u, over_x, v, over_w)
+    return narrow(gemm(u, v.T), x), (u, over_x, v, over_w)
 
 
 def backward(dy: Array, saved: tuple, needs: tuple) -> tuple:
     u, over_x, v, over_w = saved
     g = widen(dy)
-    dx = narrow(through_unit(g @ v, u, over_x), dy) if needs[0] else None
-    dw = narrow(through_unit(g.T @ u, v, over_w), dy) if needs[1] else None
+    dx = narrow(through_unit(gemm(g, v), u, over_x), dy) if needs[0] else None
+    dw = narrow(through_unit(gemm(g.T, u), v, over_w), dy) if needs[1] else None
     return dx, dw
 
 

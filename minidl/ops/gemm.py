@@ -8,10 +8,17 @@ from minidl.backend import Array, xp_of
 from minidl.ops.half import narrow, widen
 
 
+def product(a: Array, b: Array) -> Array:
+    """a @ b. BLAS computes in whole vector registers: what lies beside a small matrix may raise the processor's 'invalid' flag,
+    and NumPy would warn of a NaN that is in no result. `minidl.detect_anomaly()` finds the real ones."""
+    with np.errstate(invalid="ignore"):
+        return a @ b
+
+
 def gemm(a: Array, b: Array) -> Array:
     """[M, K] @ [K, N]. NumPy has no BLAS for half types and would be a hundred times slower: there it goes by float32."""
     if xp_of(a) is np:
-        return narrow(widen(a) @ widen(b), a)
+        return narrow(product(widen(a), widen(b)), a)
     return a @ b
 
 

@@ -22,6 +22,7 @@ from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import whole
+from minidl.ops.gemm import product
 from minidl.ops.half import narrow, widen
 from minidl.signature import Shape, ShapeError
 
@@ -33,7 +34,7 @@ def forward(x: Array, *, scale: Scale, mode: str, align_corners: bool) -> tuple[
         return x.repeat(scale[0], axis=2).repeat(scale[1], axis=3), x.shape
     x_wide = widen(x)
     A, B = (interpolation(x_wide, x.shape[2 + i], scale[i], align_corners) for i in (0, 1))
-    return narrow(A @ x_wide @ B.T, x), x.shape
+    return narrow(product(product(A, x_wide), B.T), x), x.shape
 
 
 def backward(dy: Array, saved: Shape, needs: tuple, *, scale: Scale, mode: str, align_corners: bool) -> tuple:
@@ -42,7 +43,7 @@ def backward(dy: Array, saved: Shape, needs: tuple, *, scale: Scale, mode: str, 
         dx = sum(dy_wide[:, :, i :: scale[0], j :: scale[1]] for i, j in np.ndindex(scale))
     else:
         A, B = (interpolation(dy_wide, saved[2 + i], scale[i], align_corners) for i in (0, 1))
-        dx = A.T @ dy_wide @ B
+        dx = product(product(A.T, dy_wide), B)
     return (narrow(dx, dy),)
 
 
