@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     except CannotGrade as error:
         code, told["verdict"], told["message"] = 2, "could not grade", str(error)
         if not args.json:
-            print(f"minidl check: {error}", file=sys.stderr)
+            print(f"minidl check: {plain(str(error))}", file=sys.stderr)
     if args.json:
         print(json.dumps({**told, "exit_code": code}))
     return code

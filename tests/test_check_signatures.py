@@ -9,6 +9,7 @@ import pytest
 from graded import LRN, STUDENTS, grade, patched, template
 
 import minidl  # noqa: F401  (declares every op)
+from minidl.grader import worker
 from minidl.grader.submission import saved_description
 from minidl.op import OPS
 
@@ -54,6 +55,13 @@ def test_everything_by_keyword_and_a_default_of_ones_own() -> None:
     assert "gain is no attribute of lrn: it kept its own default" in outcome.out
 
 
+def test_an_annotation_says_whether_an_int_is_wanted() -> None:
+    source = (STUDENTS / "conv2d_int.py").read_text(encoding="utf-8")
+    either = patched(source, ("stride=1, padding=0)", "stride: int | tuple = 1, padding: int = 0)"))
+    assert "padding: with equal entries only" in grade("conv2d", either, "--cases", "1").out
+    assert "stride, padding: with" in grade("conv2d", source, "--cases", "1").out
+
+
 # ---- what cannot be graded ---------------------------------------------------------------------------------------------
 
 FORWARD = "def forward(x, w):\n    return x, ()\n"
@@ -91,6 +99,14 @@ def test_what_cannot_be_graded_is_said_in_one_line(op: str, student: str | Path,
     assert said in outcome.err
     assert outcome.err.count("\n") == 1
     assert outcome.out == ""
+
+
+def test_a_child_that_cannot_start_is_nobodys_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "BOOT", "raise SystemExit('no room')")
+    outcome = grade("lrn", LRN)
+    assert outcome.code == 2
+    assert "exit code 1" in outcome.err
+    assert "no room  (--memory-limit 2048 may be too small)" in outcome.err
 
 
 def test_json_tells_what_cannot_be_graded() -> None:

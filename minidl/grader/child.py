@@ -80,14 +80,20 @@ def set_limits(memory: int | None, seconds: float) -> list[str]:
     """Limit this process for good: `memory` MiB beyond what it has, CPU seconds, file size; what could not be limited."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+    def lower(which: int, soft: int, hard: int) -> None:
+        ceiling = resource.getrlimit(which)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(which, (soft, hard))
+
+    lower(resource.RLIMIT_CORE, 0, 0)
+    lower(resource.RLIMIT_CPU, int(seconds) + 1, int(seconds) + 2)  # SIGXCPU a second before SIGKILL
+    lower(resource.RLIMIT_FSIZE, 64 << 20, 64 << 20)
     if memory is None:
         return []
     try:
         here = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (here + (memory << 20), here + (memory << 20)))
+        lower(resource.RLIMIT_AS, here + (memory << 20), here + (memory << 20))
     except (OSError, ValueError):  # no /proc, or a system that does not limit addresses: macOS
         return ["memory"]
     return []
@@ -152,7 +158,7 @@ def parameters(function: Callable) -> list[dict[str, Any]]:
             "name": p.name,
             "kind": p.kind.name,
             "default": "" if p.default is P.empty else type(p.default).__name__,
-            "integer": p.annotation in (int, "int") or type(p.default) is int,
+            "integer": p.annotation in (int, "int") or (p.annotation is P.empty and type(p.default) is int),
         }
         for p in found
     ]

@@ -31,6 +31,7 @@ PATIENCE = 20  # all calls together may take this many times what one call may
 START_SECONDS = 60.0  # for Python and NumPy themselves, before any of the student's code
 KEPT_OUTPUT = 4096
 LIBRARIES: tuple[str, ...] = ()  # modules that register array libraries beside NumPy and CuPy, in the child too
+HINTS = {"SIGKILL": ", as happens when memory runs out", "SIGXCPU": ": its CPU time was used up"}
 _CALM = {  # one thread each: small problems, the same bits on every run
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
@@ -90,7 +91,8 @@ class Worker:
         try:
             started, _, _ = self._exchange(b"", START_SECONDS, f"start within {START_SECONDS:.0f} s")
         except Lost as error:
-            raise NotStarted(f"the child process {error}: {self.said() or 'it said nothing'}") from None
+            last = (self.said().strip().splitlines() or ["it said nothing"])[-1]
+            raise NotStarted(f"the child process {error}: {last}") from None
         self.unlimited = [str(name) for name in started.get("unlimited", [])]
         ready, _, _ = self._exchange(b"", self.limits.seconds, f"load within {self.limits.seconds:g} s (--time-limit)")
         return ready
@@ -197,8 +199,7 @@ class Worker:
         if code >= 0:
             return self._lost(f"ended its process with exit code {code}; a kernel returns, it does not exit")
         name = signal.Signals(-code).name if -code in {int(s) for s in signal.Signals} else f"signal {-code}"
-        hint = ", as happens when memory runs out" if name == "SIGKILL" else ""
-        return self._lost(f"crashed its process ({name}{hint})")
+        return self._lost(f"crashed its process ({name}{HINTS.get(name, '')})")
 
     def _lost(self, words: str) -> Lost:
         self._kill()
