@@ -84,7 +84,7 @@ from minidl.ops.pad import pad
 from minidl.ops.prelu import prelu
 from minidl.ops.reduce import mean, var
 from minidl.ops.reduce import sum_ as sum
-from minidl.ops.shape import broadcast_to, flatten, reshape, squeeze, transpose, unsqueeze
+from minidl.ops.shape import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
 from minidl.ops.softmax import softmax
 from minidl.ops.softmax_cross_entropy import softmax_cross_entropy
 from minidl.ops.upsample import upsample
@@ -171,6 +171,7 @@ __all__ = [
     "no_grad",
     "optim",
     "pad",
+    "permute",
     "piecewise_linear",
     "power",
     "prelu",

@@ -35,8 +35,10 @@ def split(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[tuple, dict[str, 
         attrs = {**_positional(op, rest), **attrs}
     for name, value in attrs.items():
         if name not in op.attrs:
+            if any(operand.name == name for operand in operands):
+                raise TypeError(f"{op.name}: input {name!r} was given twice, by position and by name")
             raise TypeError(f"{op.name}: no attribute {name!r}; it has {', '.join(op.attrs) or 'none'}")
-        if isinstance(value, np.generic):
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
             attrs = {**attrs, name: value.item()}  # a NumPy scalar would make float32 arithmetic float64
     return inputs, {**op.attrs, **attrs}
 
@@ -45,7 +47,7 @@ def _missing(op: Op, operand: Operand, inputs: tuple, attrs: dict[str, Any]) -> 
     """An input that was not given by position: by keyword, drawn from the stream, left out, or an error."""
     if operand.name in attrs:
         return attrs.pop(operand.name)
-    if operand.kind == "key":
+    if operand.kind == "key" and inputs and getattr(inputs[0], "shape", ()):
         return stream().keys(len(inputs[0]))
     if operand.optional:
         return None
@@ -100,9 +102,12 @@ _KINDS = {
 def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
     xp = np if lead is None else xp_of(lead)
     if isinstance(value, int | float | list | tuple | np.generic):  # a number takes the type of what it meets
-        value = value.item() if isinstance(value, np.generic) else value
-        like = np.float32 if lead is None else lead.dtype
-        value = xp.asarray(value, dtype=like if operand.kind == "float" else None)
+        if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+            raise TypeError(f"{op.name}: {operand} is a list of Tensors, whose gradients would be lost; use minidl.stack(list)")
+        value = np.asarray(value.item() if isinstance(value, np.generic) else value)
+        if value.dtype == np.float64 or operand.kind == "float":
+            value = value.astype(np.float32 if lead is None else lead.dtype)
+        value = xp.asarray(value)
     elif not is_array(value):
         raise TypeError(f"{op.name}: {operand} expects a Tensor, an array or a number, got {type(value).__name__}")
     kinds, words, remedy = _KINDS[operand.kind]
@@ -112,8 +117,8 @@ def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
         return value
     if operand.kind == "float" and value.dtype != lead.dtype:
         raise TypeError(
-            f"{op.name}: {operand} is {value.dtype} but another input is {lead.dtype}; "
-            f"nothing is cast silently: use .astype({str(lead.dtype)!r})"
+            f"{op.name}: {operand} is {value.dtype} but another input is {lead.dtype}; nothing is cast silently: "
+            "cast the data by .astype(...), or the model by model.to(dtype=...)"
         )
     if operand.kind == "key" and device_of(value) == "cpu":
         return to_device(value, device_of(lead))  # keys are drawn on the host and expanded where the data is

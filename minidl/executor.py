@@ -25,4 +25,6 @@ def backward(kernel: Kernel, dy: Array, saved: Any, needs: tuple[bool, ...], att
     if kernel.names_needs:
         return kernel.backward(dy, saved, needs, **attrs)
     grads = kernel.backward(dy, saved, **attrs)  # a student's backward may leave `needs` out
+    if not isinstance(grads, tuple | list) or len(grads) != len(needs):
+        return grads  # the tape and the laws say what is wrong with it
     return tuple(grad if need else None for grad, need in zip(grads, needs, strict=True))

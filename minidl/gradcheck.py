@@ -44,11 +44,20 @@ def gradcheck(function: Callable[..., Tensor], *inputs: Any, seed: int = 0, dire
         raise ValueError("gradcheck: no input has requires_grad=True, so there is no gradient to check")
     start = Stream(stream().seed, stream().position)
 
+    if directions < 1:
+        raise ValueError(f"gradcheck: directions must be 1 or more, got {directions}")
+
     def run(values: list[Any]) -> Tensor:
         with using_stream(Stream(start.seed, start.position)):
             return function(*values)
 
     out = run(points)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"gradcheck: the function must return one Tensor, got {type(out).__name__}")
+    if not out.requires_grad:
+        raise AssertionError(
+            "gradcheck: the result is off the tape (detached, or of an op without a gradient): every gradient is 0"
+        )
     dy = np.asarray(rng.standard_normal(out.shape))
     out.backward(dy)
     for i in checked:

@@ -1,4 +1,7 @@
-"""The engine's modes: one context variable, set by `with` blocks and seen by worker threads, never a hidden global."""
+"""The engine's modes: one context variable, set by `with` blocks, never a hidden global.
+
+A thread sees them if it runs in a copy of the context: `contextvars.copy_context().run(work)`, as the executor's will.
+"""
 
 from __future__ import annotations
 

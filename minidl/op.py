@@ -190,16 +190,23 @@ class Op:
 
     def shape(self, *shapes: Shape | None, **attrs: Any) -> Shape:
         """The output's shape for inputs of these shapes; raises what a call would raise, without computing anything."""
-        return self.settle(shapes, {**self.attrs, **attrs})[1]
+        return self.settle(self._complete(shapes), {**self.attrs, **attrs})[1]
 
     def cost(self, *shapes: Shape | None, **attrs: Any) -> Cost:
         """Work of one forward pass on inputs of these shapes."""
+        shapes = self._complete(shapes)
         attrs, y = self.settle(shapes, {**self.attrs, **attrs})
         return self._cost(*shapes, **attrs) if self._cost else Cost(other=int(np.prod(y)))
+
+    def _complete(self, shapes: tuple[Shape | None, ...]) -> tuple[Shape | None, ...]:
+        """Optional inputs at the end may be left out: conv2d.shape(x, w)."""
+        missing = self.signature.inputs[len(shapes) :] if not self.signature.inputs[0].variadic else ()
+        return shapes + tuple([None for operand in missing if operand.optional or operand.kind == "key"])
 
     def settle(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> tuple[dict[str, Any], Shape]:
         """Attributes in canonical form and the output's shape, or a ShapeError."""
         self.signature.bind(self.name, shapes)
+        self._check_kinds(attrs)
         try:
             if self.canonical:
                 attrs = self.canonical(shapes, attrs)
@@ -209,6 +216,19 @@ class Op:
         except ShapeError as error:  # a rule says what is wrong; who and which shapes is added here
             operands = self.signature.expand(len(shapes))
             raise ShapeError(f"{self.name}: {error}  {told(operands, shapes)}") from None
+
+    def _check_kinds(self, attrs: dict[str, Any]) -> None:
+        """An attribute is of its default's kind: a bool, a number, a word. (What has a canonical form is checked there.)"""
+        for name, default in self.attrs.items():
+            value, kind = attrs[name], type(default)
+            if kind is bool and not isinstance(value, bool):
+                raise TypeError(f"{self.name}: {name} must be True or False, got {value!r}")
+            if kind is str and not isinstance(value, str):
+                raise TypeError(f"{self.name}: {name} must be a word such as {default!r}, got {value!r}")
+            if kind is float and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+                raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")
+            if kind is int and not self.canonical and type(value) is not int:
+                raise TypeError(f"{self.name}: {name} must be a whole number, got {value!r}")
 
     def ask(self, d: Draw) -> Problem:
         """The problem that `d` answers, with every attribute in canonical form."""
@@ -227,9 +247,12 @@ class Op:
         attrs = self._plan(kernel, tuple([None if a is None else a.shape for a in arrays]), attrs)
         if self.domain and (anomaly_mode() or xp_of(*arrays) is np):
             self.domain(*arrays, **attrs)
+        if not kernel.half and any(a is not None and a.dtype == np.float16 for a in arrays):
+            raise ValueError(f"{kernel} refuses this problem: it does not compute in float16")
         y, saved, aux = executor.forward(kernel, arrays, attrs)
-        out = record(kernel, attrs, tensors, arrays, y, saved)
-        return (out, *(Tensor(a) for a in aux)) if aux else out
+        more = tuple([Tensor(a) for a in aux]) if aux else ()
+        out = record(kernel, attrs, tensors, arrays, y, saved, more)
+        return (out, *more) if more else out
 
     def _plan(self, kernel: Kernel, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> dict[str, Any]:
         """Canonical attributes of a call that was checked; remembered, since a training loop repeats its calls."""
@@ -252,10 +275,19 @@ class Op:
 
     def _bind_methods(self, names: tuple[str, ...], reflected: str | None) -> None:
         op = self
+
+        def method(self: Tensor, *args: Any, **attrs: Any) -> Any:
+            return op(self, *args, **attrs)
+
+        def reflected_method(self: Tensor, other: Any) -> Any:
+            return op(other, self)
+
+        for function in (method, reflected_method):
+            function.__name__, function.__qualname__, function.__doc__ = self.name, f"Tensor.{self.name}", self.__doc__
         for name in names:
-            setattr(Tensor, name, lambda self, *args, **attrs: op(self, *args, **attrs))  # noqa: PLW0108  (binds self)
+            setattr(Tensor, name, method)
         if reflected:
-            setattr(Tensor, reflected, lambda self, other: op(other, self))
+            setattr(Tensor, reflected, reflected_method)
 
     def _python_signature(self) -> inspect.Signature:
         """What help(minidl.conv2d) shows: inputs, then attributes with their defaults."""

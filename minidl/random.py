@@ -15,6 +15,7 @@ and in backward, slice by slice or whole, on the host and on the GPU.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,13 +35,15 @@ class Stream:
 
     def __init__(self, seed: int = 0, position: int = 0):
         self.seed, self.position = int(seed) & MASK, int(position)
+        self._mutex = threading.Lock()
 
     def keys(self, n: int) -> np.ndarray:
         """The next n keys, uint64 [n, 2]."""
+        with self._mutex:  # no key is given twice, whichever thread asks
+            first, self.position = self.position, self.position + n
         keys = np.empty((n, 2), np.uint64)
         keys[:, 0] = self.seed
-        keys[:, 1] = np.arange(self.position, self.position + n, dtype=np.uint64)
-        self.position += n
+        keys[:, 1] = np.arange(first, first + n, dtype=np.uint64)
         return keys
 
     def generator(self) -> np.random.Generator:

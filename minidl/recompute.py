@@ -9,18 +9,24 @@ plain tape: loss, gradients and buffers are equal bit for bit. Source: Chen, Xu,
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
+from minidl.backend import Array
 from minidl.modes import enable_grad, grad_enabled, no_grad, replaying
 from minidl.random import Stream, stream, using_stream
-from minidl.tensor import FREED, Node, Tensor, deliver
+from minidl.tape import Node, deliver
+from minidl.tensor import Tensor
 
 
 def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """function(*inputs), keeping only the inputs: backward runs it again (Chen, Xu, Zhang, Guestrin 2016).
 
     Trades one more forward pass of the segment for all the memory inside it. Loss, gradients and buffers are equal to
-    the plain pass bit for bit: random keys are replayed and running statistics updated once. `function` returns one Tensor.
+    the plain pass bit for bit: random keys and modes are replayed, and running statistics updated once. What the
+    function reads beside its inputs (parameters, train() or eval()) must be the same when backward runs it again.
+
+    Raises TypeError unless the function returns one Tensor that it computed.
 
     >>> def cube(x):
     ...     print("forward")
@@ -35,12 +41,12 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """
     if not grad_enabled():
         return function(*inputs)
-    current = stream()
-    start = Stream(current.seed, current.position)
+    start = Stream(stream().seed, stream().position)
     with no_grad():
         out = function(*inputs)
-    if any(out is i for i in inputs):
-        return out
+    if not isinstance(out, Tensor) or out.requires_grad or any(out is i for i in inputs):
+        came = "one that it was given" if isinstance(out, Tensor) else type(out).__name__
+        raise TypeError(f"recompute: the function must return one Tensor that it computed, got {came}")
     out.requires_grad = True
     out.node = _Recomputed(function, inputs, start, out)
     return out
@@ -49,25 +55,28 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 class _Recomputed(Node):
     """A segment whose inside was thrown away; backward runs it forward again and lets the gradient flow through that."""
 
-    __slots__ = ("function", "inputs", "stream")
+    __slots__ = ("context", "function", "inputs", "stream")
     name = "recompute"
 
-    def __init__(self, function: Callable, inputs: tuple, drawn: Stream, out: Tensor):
+    def __init__(self, function: Callable, inputs: tuple, start: Stream, out: Tensor):
         tensors = [i if isinstance(i, Tensor) else None for i in inputs]
-        super().__init__(None, {}, tensors, tuple(t.data for t in tensors if t is not None))  # type: ignore[arg-type]
-        self.function, self.inputs, self.stream = function, inputs, drawn
-        self.hold(tensors, out)
+        arrays = tuple(None if t is None else t.data for t in tensors)
+        super().__init__(None, {}, tensors, arrays)  # type: ignore[arg-type]
+        self.function, self.inputs, self.stream, self.context = function, inputs, start, copy_context()
+        self.hold(arrays, tensors, (out,))
 
-    def flow(self, heap: list[Node], retain_graph: bool) -> None:
-        dy, self.grad = self.grad, None
-        if self.saved is FREED:
-            raise RuntimeError("backward: this recomputed segment was freed by an earlier backward(); run forward again")
-        self._refuse_edits()
-        replayed = Stream(self.stream.seed, self.stream.position)
-        with replaying(), enable_grad(), using_stream(replayed):
-            out = self.function(*self.inputs)
-        if out.requires_grad:  # its nodes are later than all that wait, so they come next, in the order of a plain tape
+    def expand(self, dy: Array, heap: list[Node]) -> bool:
+        """Run the segment again, with a tape; its nodes are younger than all that wait, so they come next."""
+        out = self.context.run(self._again)
+        if out.requires_grad:
             deliver(out.node or out, dy, True, heap)
-        if not retain_graph:
-            self.release()
-            self.inputs = ()
+        return True
+
+    def _again(self) -> Tensor:
+        with replaying(), enable_grad(), using_stream(Stream(self.stream.seed, self.stream.position)):
+            return self.function(*self.inputs)
+
+    def release(self) -> None:
+        """Let go of the inputs too."""
+        super().release()
+        self.inputs = ()

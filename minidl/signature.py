@@ -109,7 +109,8 @@ def _pairs(op: str, operand: Operand, shape: Shape, operands: tuple, shapes: tup
     dims = operand.dims
     if "..." not in dims:
         if len(shape) != len(dims):
-            hint = f"; for one example add the batch dimension, {operand.name}[None]" if len(shape) == len(dims) - 1 else ""
+            alone = dims[0] == "N" and len(shape) == len(dims) - 1
+            hint = f"; for one example add the batch dimension, {operand.name}[None]" if alone else ""
             raise ShapeError(
                 f"{op}: {operand} expects {len(dims)} dimensions, got {len(shape)}{hint}  {told(operands, shapes)}"
             )

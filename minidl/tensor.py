@@ -1,21 +1,19 @@
-"""The tape: arrays that remember which kernel made them.
+"""Tensor: an array that remembers which kernel made it.
 
     loss.backward()  ->  Tensor.backward  ->  im2col.backward        (the second hop is the arithmetic)
 
-A **Tensor** is an array and, where a gradient is asked for, the **Node** that made it. A Node is one application of a
-kernel: the tuple `saved` that its backward needs, and the sources its gradients flow to. Nodes carry the time of their
-making, so the reverse of time is a topological order: backward takes the latest node from a heap, without recursion.
+A Tensor is an array and, where a gradient is asked for, the Node (minidl/tape.py) of the call that made it.
 
 What a node saved is locked: a raw write (`t.data[0] = 1`) to a NumPy array that the tape holds raises NumPy's
-"read-only" error, and the lock opens when backward has used the array or the graph is dropped. CuPy arrays cannot be
-locked. Edits through a Tensor (`t.add_`, an optimiser's step) are allowed, raise the Tensor's version, and backward refuses
-to compute with what was changed.
+"read-only" error, and the lock opens when backward has used the array or the graph is dropped (minidl/locks.py says what a lock
+cannot see). Edits through a Tensor (`t.add_`, an optimiser's step) are allowed, raise the Tensor's version, and backward
+refuses to compute with what was changed.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,21 +22,20 @@ import numpy as np
 
 from minidl import backend, executor
 from minidl.backend import Array, is_array, xp_of
-from minidl.locks import lock, overlap, unlock, unlocked
+from minidl.locks import Version, overlap, unlocked
 from minidl.methods import Methods
-from minidl.modes import anomaly_mode, grad_enabled, modes
+from minidl.modes import grad_enabled, modes
 from minidl.signature import brackets
+from minidl.tape import Node, deliver, refuse_nan
 
 if TYPE_CHECKING:
     from minidl.op import Kernel
-
-_clock = itertools.count()
 
 
 class Tensor(Methods):
     """An array with a place on the tape.
 
-    data           the array (NumPy or CuPy); Python numbers and lists become float32
+    data           the array (NumPy or CuPy), not copied; Python floats become float32
     requires_grad  should backward() leave a gradient here?
     grad           after backward(): an array of the same shape, type and device, summed over all calls; or None
 
@@ -53,14 +50,16 @@ class Tensor(Methods):
     __array_ufunc__ = None  # numpy_array * tensor calls Tensor.__rmul__, not a loop over elements
 
     def __init__(self, data: Any, requires_grad: bool = False, *, dtype: Any = None, device: str | None = None):
-        if type(data) is not np.ndarray or dtype is not None or device is not None:
-            data = _as_array(data, dtype, device)
-        if requires_grad and data.dtype.kind != "f":
-            raise TypeError(f"Tensor: only floating point has gradients, got {data.dtype}; use .astype('float32')")
-        self.data: Array = data
-        self.requires_grad, self.grad = bool(requires_grad), None
+        array = data if type(data) is np.ndarray and dtype is None and device is None else _as_array(data, dtype, device)
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(f"Tensor: only floating point has gradients, got {array.dtype}; use .astype('float32')")
+        self.data: Array = array
+        self.requires_grad = bool(requires_grad)
+        self.grad: Array | None = None
         self.node: Node | None = None
-        self._version = [0]  # shared by every Tensor that sees the same memory
+        self._version: Version = [0]  # shared by the Tensors over one memory
+        if array is not data and isinstance(data, Tensor) and overlap(array, data.data):
+            self._version = data._version
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 
@@ -110,6 +109,15 @@ class Tensor(Methods):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.size == 1 and spec else str(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """np.asarray(tensor): the values, of a Tensor on the CPU."""
+        if self.device != "cpu":
+            raise TypeError(f"a Tensor on {self.device} is not copied to the host silently; use tensor.numpy()")
+        return np.array(self.data, dtype=dtype, copy=copy)
+
     def item(self) -> float | int | bool:
         """The one number this Tensor holds."""
         if self.size != 1:
@@ -127,21 +135,39 @@ class Tensor(Methods):
         return out
 
     def to(self, device: str) -> Tensor:
-        """On another device. A leaf keeps `requires_grad`; a result of the tape cannot be moved."""
-        if self.node is not None and backend.device_of(self.data) != backend.check_device(device):
-            raise ValueError("to: a Tensor that the tape made cannot change device; move the inputs, or detach() first")
-        return self if self.node is not None else Tensor(self.data, self.requires_grad, device=device)
+        """On another device: this Tensor if it is there already, otherwise a new leaf, off the tape."""
+        if backend.device_of(self.data) == backend.check_device(device):
+            return self
+        self._refuse_to_leave_the_tape("to", "the model by model.to(device) and the data before it is used")
+        return Tensor(self.data, self.requires_grad, device=device)
 
     def astype(self, dtype: Any) -> Tensor:
-        """With another element type. A leaf keeps `requires_grad`; a result of the tape cannot be cast."""
-        if self.node is not None and self.dtype != np.dtype(dtype):
-            raise ValueError("astype: a Tensor that the tape made cannot change type; cast the inputs, or detach() first")
-        kept = self.requires_grad and np.dtype(dtype).kind == "f"
-        return self if self.node is not None else Tensor(self.data.astype(dtype), kept)
+        """With another element type: this Tensor if it has it already, otherwise a new leaf, off the tape."""
+        if self.dtype == np.dtype(dtype):
+            return self
+        self._refuse_to_leave_the_tape("astype", "the data, or the model by model.to(dtype=...)")
+        return Tensor(self.data.astype(dtype), self.requires_grad and np.dtype(dtype).kind == "f")
+
+    def _refuse_to_leave_the_tape(self, what: str, remedy: str) -> None:
+        """A copy has no way back to this Tensor's `.grad`: that must be asked for, not happen."""
+        if self.requires_grad and grad_enabled():
+            raise ValueError(
+                f"{what}: this Tensor {brackets(self.shape)} requires a gradient, which would not come back through the copy; "
+                f"change {remedy}, or detach() first"
+            )
 
     def copy(self) -> Tensor:
         """A leaf with its own memory and the same `requires_grad`."""
         return Tensor(self.data.copy(), self.requires_grad)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        """For copy.deepcopy(model). A result of the tape has no copy: its node belongs to one backward."""
+        if self.node is not None:
+            raise TypeError("deepcopy: a Tensor that the tape made cannot be copied with its history; detach() first")
+        out = memo[id(self)] = Tensor.__new__(type(self))
+        out.data, out.requires_grad, out.node, out._version = self.data.copy(), self.requires_grad, None, [0]
+        out.grad = None if self.grad is None else self.grad.copy()
+        return out
 
     # ---- edits in place ----------------------------------------------------------------------------------------------
 
@@ -153,27 +179,27 @@ class Tensor(Methods):
                 f"in-place edit of a Tensor {brackets(self.shape)} that requires a gradient: the tape could not see it; "
                 "write `with minidl.no_grad():` around it, or compute a new Tensor"
             )
-        self._version[0] += 1
-        with unlocked(self.data):
+        with unlocked(self.data, self._version):
+            self._version[0] += 1
             yield self.data
+
+    def _edit(self, how: str, value: Any) -> Tensor:
+        with self.editing() as data:
+            getattr(data, how)(_plain(value))
+        return self
 
     def copy_(self, value: Any) -> Tensor:
         """Overwrite the values."""
-        with self.editing() as data:
-            data[...] = value.data if isinstance(value, Tensor) else value
+        self[...] = value
         return self
 
     def add_(self, value: Any) -> Tensor:
         """Add to the values in place."""
-        with self.editing() as data:
-            data += value.data if isinstance(value, Tensor) else value
-        return self
+        return self._edit("__iadd__", value)
 
     def mul_(self, value: Any) -> Tensor:
         """Multiply the values in place."""
-        with self.editing() as data:
-            data *= value.data if isinstance(value, Tensor) else value
-        return self
+        return self._edit("__imul__", value)
 
     def zero_(self) -> Tensor:
         """Set every value to 0."""
@@ -181,14 +207,32 @@ class Tensor(Methods):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         with self.editing() as data:
-            data[index] = value.data if isinstance(value, Tensor) else value
+            data[tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)] = _plain(value)
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self + other if self._on_tape_with(other) else self._edit("__iadd__", other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self - other if self._on_tape_with(other) else self._edit("__isub__", other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self * other if self._on_tape_with(other) else self._edit("__imul__", other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self / other if self._on_tape_with(other) else self._edit("__itruediv__", other)
+
+    def _on_tape_with(self, other: Any) -> bool:
+        """Is `self += other` a new result of the tape (loss += penalty), not an edit in place (w -= lr * w.grad)?"""
+        leaf = self.requires_grad and self.node is None
+        wanted = self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)
+        return wanted and grad_enabled() and not leaf
 
     # ---- backward ----------------------------------------------------------------------------------------------------
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this intermediate result in `.grad` too."""
         if self.node is not None:
-            self.node.retain = self
+            self.node.retain = weakref.ref(self)
         return self
 
     def backward(self, dy: Any = None, *, retain_graph: bool = False) -> None:
@@ -216,163 +260,43 @@ class Tensor(Methods):
                     "pass dy of that shape, or take .sum() or .mean() first"
                 )
             dy = xp.ones_like(self.data)
-        dy = xp.asarray(dy.data if isinstance(dy, Tensor) else dy, dtype=self.dtype)
+        dy = xp.asarray(_plain(dy), dtype=self.dtype)
         if dy.shape != self.shape:
             raise ValueError(f"backward: dy must have shape {brackets(self.shape)}, got {brackets(dy.shape)}")
         heap: list[Node] = []
-        deliver(self.node or self, dy, False, heap)
+        deliver(self.node or self, dy, True, heap)
         try:
             while heap:
-                heapq.heappop(heap).flow(heap, retain_graph)
+                node = heapq.heappop(heap)  # the latest
+                dy = node.take()
+                if not node.expand(dy, heap):
+                    grads = executor.backward(node.kernel, dy, node.saved, node.needs, node.attrs)
+                    node.pass_on(dy, grads, heap)
+                if not retain_graph:
+                    node.release()
         finally:
-            for node in heap:  # only after an error: leave nothing half-summed behind
-                node.grad = None
+            for node in heap:  # only after an error: leave nothing half-summed on the tape
+                node.grad, node.owned = None, False
 
 
-class Node:
-    """One application of a kernel: what backward needs (`saved`), and where its gradients go (`sources`)."""
-
-    __slots__ = (
-        "_held",
-        "_locked",
-        "attrs",
-        "grad",
-        "kernel",
-        "needs",
-        "owned",
-        "retain",
-        "saved",
-        "shapes",
-        "sources",
-        "time",
-    )
-
-    def __init__(self, kernel: Kernel, attrs: dict[str, Any], tensors: list[Tensor | None], saved: Any):
-        self.time, self.kernel, self.attrs, self.saved = next(_clock), kernel, attrs, saved
-        self.needs: tuple[bool, ...] = ()
-        self.sources: tuple[Any, ...] = ()  # a gradient flows to the node that made the input, or to the leaf
-        self.shapes: tuple[tuple[int, ...], ...] = ()
-        for t in tensors:
-            source = (t.node or t) if t is not None and t.requires_grad else None
-            self.needs += (source is not None,)
-            self.sources += (source,)
-            self.shapes += (() if t is None else t.data.shape,)
-        self.grad: Array | None = None
-        self.owned = False  # may `grad` be added to in place?
-        self.retain: Tensor | None = None
-        self._held: tuple[tuple[int, list[int], int], ...] = ()
-        self._locked: list[np.ndarray] = []
-
-    def __lt__(self, other: Node) -> bool:
-        return self.time > other.time  # the heap gives the latest first
-
-    def __del__(self) -> None:
-        self.release()
-
-    @property
-    def name(self) -> str:
-        """The kernel's name: conv2d[im2col]."""
-        return str(self.kernel)
-
-    def hold(self, tensors: list[Tensor | None], out: Tensor) -> None:
-        """Lock every Tensor's memory that was saved, and note its version. (What only `saved` holds, nobody else can reach.)"""
-        saved = _arrays_in(self.saved)
-        for i, t in enumerate((*tensors, out)) if saved else ():
-            if t is not None:
-                data = t.data
-                for a in saved:
-                    if a is data or overlap(a, data):
-                        self._held += ((i, t._version, t._version[0]),)
-                        lock(data, self._locked)
-                        break
-
-    def release(self) -> None:
-        """Drop what was saved and open its locks."""
-        self.saved, self.retain = FREED, None
-        while self._locked:
-            unlock(self._locked.pop())
-
-    def flow(self, heap: list[Node], retain_graph: bool) -> None:
-        """Hand this node's gradient to its kernel's backward, and the results to its sources."""
-        dy: Array = self.grad
-        self.grad, self.owned = None, False
-        if self.retain is not None:
-            self.retain.grad = dy.copy() if self.retain.grad is None else self.retain.grad + dy
-        if self.saved is FREED:
-            raise RuntimeError(
-                f"backward: what {self.name} saved was freed by an earlier backward(); "
-                "run the forward pass again, or call the first backward(retain_graph=True)"
-            )
-        self._refuse_edits()
-        grads = executor.backward(self.kernel, dy, self.saved, self.needs, self.attrs)
-        self._check(grads)
-        given: list[Array] = [dy]
-        for source, dx in zip(self.sources, grads, strict=True):
-            if source is not None and dx is not None:
-                deliver(source, dx, any(dx is other for other in given), heap)
-                given.append(dx)
-        if not retain_graph:
-            self.release()
-            self.sources = (None,) * len(self.sources)
-
-    def _refuse_edits(self) -> None:
-        for i, version, then in self._held:
-            if version[0] != then:
-                which = f"input {i} {brackets(self.shapes[i])}" if i < len(self.shapes) else "output"
-                raise RuntimeError(
-                    f"backward: {self.name} saved its {which} for backward, and it was changed in place afterwards "
-                    f"(version {then}, now {version[0]}); edit a copy, or edit after backward()"
-                )
-
-    def _check(self, grads: tuple[Array | None, ...]) -> None:
-        if len(grads) != len(self.needs):
-            raise ValueError(f"{self.name}.backward: expected {len(self.needs)} gradients, one per input, got {len(grads)}")
-        anomaly = anomaly_mode()
-        for i, (dx, need, shape) in enumerate(zip(grads, self.needs, self.shapes, strict=True)):
-            if need and (dx is None or dx.shape != shape):
-                came = "None" if dx is None else brackets(dx.shape)
-                raise ValueError(
-                    f"{self.name}.backward: gradient {i} must have its input's shape {brackets(shape)}, got {came}"
-                )
-            if need and anomaly:
-                _refuse_nan(dx, f"{self.name}.backward", f"gradient {i}")
-
-
-FREED = object()
-
-
-def deliver(source: Node | Tensor, dx: Array, shared: bool, heap: list[Node]) -> None:
-    """Add a gradient to a node that waits in the heap, or to the `.grad` of a leaf."""
-    if isinstance(source, Tensor):
-        if source.grad is None:  # a leaf's gradient must be its own memory: clipping edits it in place
-            grad = dx.copy() if shared or getattr(dx, "base", None) is not None else dx
-        else:
-            grad = source.grad + dx
-        source.grad = xp_of(grad).asarray(grad)  # NumPy's arithmetic on arrays of shape () gives scalars
-    elif source.grad is None:
-        source.grad = dx
-        heapq.heappush(heap, source)
-    elif source.owned:
-        source.grad += dx
-    else:
-        source.grad, source.owned = source.grad + dx, True
-
-
-def record(kernel: Kernel, attrs: dict, tensors: list[Tensor | None], arrays: tuple, y: Array, saved: Any) -> Tensor:
+def record(
+    kernel: Kernel, attrs: dict, tensors: list[Tensor | None], arrays: tuple, y: Array, saved: Any, aux: tuple[Tensor, ...] = ()
+) -> Tensor:
     """The result of a kernel as a Tensor, with a Node if any input asks for a gradient."""
     out, wanted = Tensor(y), False
+    view = type(y) is not np.ndarray or y.base is not None
     for t in tensors:
         if t is not None:
             wanted = wanted or t.requires_grad
-            if overlap(y, t.data):
+            if y is t.data or (view and overlap(y, t.data)):
                 out._version = t._version
     now = modes()
     if now.anomaly:
-        _refuse_nan(y, str(kernel), "its output")
+        refuse_nan(y, str(kernel), "its output", arrays)
     if wanted and now.grad and out.data.dtype.kind == "f":
         out.requires_grad = True
         out.node = Node(kernel, attrs, tensors, saved)
-        out.node.hold(tensors, out)
+        out.node.hold(arrays, tensors, (out, *aux))
     if now.listener is not None:
         now.listener(kernel, attrs, arrays, out, saved)
     return out
@@ -391,25 +315,6 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     return xp_of(data).asarray(data, dtype=dtype)
 
 
-_PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
-
-
-def _arrays_in(saved: Any) -> list[Array]:
-    """Every array inside a saved tuple, however nested."""
-    found = []
-    for value in saved if type(saved) is tuple or type(saved) is list else (saved,):
-        kind = type(value)
-        if kind is np.ndarray:
-            found.append(value)
-        elif kind is tuple or kind is list:
-            found += _arrays_in(value)
-        elif kind not in _PLAIN and is_array(value):
-            found.append(value)
-    return found
-
-
-def _refuse_nan(array: Array, where: str, what: str) -> None:
-    xp = xp_of(array)
-    if array.dtype.kind == "f" and not bool(xp.isfinite(array).all()):
-        kind = "NaN" if bool(xp.isnan(array).any()) else "infinity"
-        raise FloatingPointError(f"{where}: {what} {brackets(array.shape)} holds {kind}; no op before it did")
+def _plain(value: Any) -> Any:
+    """The array of a Tensor; anything else as it is."""
+    return value.data if isinstance(value, Tensor) else value

@@ -59,6 +59,6 @@ def bits_equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 def returned_by(library: backend.Library, what: str, array: Array) -> np.ndarray:
     """The array on the host; Broken if the kernel left its library on the way."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray | np.generic):
         raise Broken(f"{what} is a NumPy array although the inputs were on {library.name}")
     return to_numpy(array)

@@ -74,6 +74,12 @@ def test_one_value_per_channel_is_an_error(shape: tuple[int, ...]) -> None:
     minidl.batch_norm_inference(np.ones(shape), np.zeros(3), np.ones(3))  # in evaluation one is enough
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0, 5)])
+def test_an_empty_batch_is_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"batch_norm: x.* is empty, .*; give at least one"):
+        minidl.batch_norm(np.ones(shape))
+
+
 def test_errors_name_the_shapes() -> None:
     with pytest.raises(ShapeError, match=r"batch_norm: weight has C=4 but x has C=3  \(x \[2,3,5,5\], weight \[4\]\)"):
         minidl.batch_norm(np.ones((2, 3, 5, 5)), np.ones(4))

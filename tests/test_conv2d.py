@@ -71,6 +71,17 @@ def test_a_filter_on_the_tape(kernel: str) -> None:
     assert x.grad is None
 
 
+@pytest.mark.parametrize("kernel", OPS["conv2d"].kernels)
+def test_half_types_are_added_up_in_float32(kernel: str) -> None:
+    """2048 + 1 is 2048 in float16: one window position after the other would lose every 1."""
+    x, w = np.ones((1, 1, 3, 3), np.float16), np.ones((1, 1, 3, 3), np.float16)
+    x[0, 0, 0, 0] = 2048
+    with minidl.conv2d.using(kernel):
+        y = minidl.conv2d(x, w)
+    assert y.dtype == np.float16
+    assert y.item() == 2056
+
+
 X, W = zeros(2, 4, 8, 8), zeros(8, 4, 3, 3)
 ERRORS = {
     "w expects C=4 input channels but x has C=3  (x [2,3,8,8], w [8,4,3,3])": ((zeros(2, 3, 8, 8), W), {}),

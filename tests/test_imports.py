@@ -23,8 +23,9 @@ ARROWS = {
     "locks": {"backend"},
     "random": {"backend"},
     "executor": {"backend", "op"},  # op: for type checkers only
-    "tensor": {"backend", "executor", "locks", "methods", "modes", "signature", "op"},  # op: for type checkers only
-    "recompute": {"modes", "random", "tensor"},
+    "tape": {"backend", "locks", "modes", "signature", "op", "tensor"},  # op, tensor: for type checkers only
+    "tensor": {"backend", "executor", "locks", "methods", "modes", "signature", "tape", "op"},  # op: for type checkers only
+    "recompute": {"backend", "modes", "random", "tape", "tensor"},
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "op": {"arguments", "backend", "draw", "executor", "modes", "random", "signature", "tensor"},
@@ -44,6 +45,8 @@ ARROWS = {
     "summary": {"backend", "modelfile", "modes", "nn", "op", "tensor", "train"},
     "doctor": {"backend", "data"},
     "cli": {"modelfile"},
+    "grader": {"backend", "derivative", "draw", "executor", "grader", "laws", "op", "signature", "verdicts"},
+    "check": {"grader", "laws", "op"},
 }
 
 

@@ -208,6 +208,26 @@ ERRORS: list[tuple[Callable, type, str]] = [
         "binary_cross_entropy_with_logits: pos_weight is one positive number, got 0  (scores [4,10], target [4,10])",
     ),
     (
+        lambda: minidl.softmax(ONES[:, :0]),
+        ShapeError,
+        "softmax: x is empty, [4,0] has no elements; give at least one  (x [4,0])",
+    ),
+    (
+        lambda: minidl.log_softmax(ONES[:0], axis=0),
+        ShapeError,
+        "log_softmax: x is empty, [0,10] has no elements; give at least one  (x [0,10])",
+    ),
+    (
+        lambda: minidl.mse_loss(ONES[:0], ONES[:0]),
+        ShapeError,
+        "mse_loss: prediction is empty, [0,10] has no elements; give at least one  (prediction [0,10], target [0,10])",
+    ),
+    (
+        lambda: minidl.binary_cross_entropy_with_logits(ONES[0, :0], ONES[0, :0]),
+        ShapeError,
+        "binary_cross_entropy_with_logits: scores is empty, [0] has no elements; give at least one  (scores [0], target [0])",
+    ),
+    (
         lambda: minidl.softmax(ONES, axis=2),
         ShapeError,
         "softmax: axis=2 is out of range for 2 dimensions; axis lies in [-2, 1]  (x [4,10])",

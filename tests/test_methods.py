@@ -19,7 +19,7 @@ def declared() -> dict[str, ast.FunctionDef]:
 
 def test_declared_methods_are_the_bound_ones() -> None:
     own = {n.name for n in ast.walk(ast.parse(inspect.getsource(Tensor))) if isinstance(n, ast.FunctionDef)}
-    machinery = {"__module__", "__doc__", "__slots__", "__annotations__", "__weakref__", "__array_ufunc__"}
+    machinery = {"__module__", "__doc__", "__slots__", "__annotations__", "__weakref__", "__array_ufunc__", "__hash__"}
     bound = {name for name in vars(Tensor) if name not in own | machinery and name not in Tensor.__slots__}
     assert bound == set(declared())
 

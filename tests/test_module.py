@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minidl import nn, optim
+from minidl.gradcheck import gradcheck
 from minidl.modes import no_grad
 from minidl.nn.module import Module
 from minidl.tensor import Tensor
@@ -203,6 +204,41 @@ def test_files_from_before_num_batches_tracked_load() -> None:
     norm.load_state_dict(state)
 
 
+@pytest.mark.parametrize("hide", [lambda m: m, lambda m: (nn.ReLU, m), lambda m: {"a": [m]}])
+@pytest.mark.parametrize(
+    "look", [lambda m: list(m.parameters()), Module.state_dict, Module.train, Module.eval, lambda m: m.load_state_dict({})]
+)
+def test_what_was_put_into_a_plain_list_is_found_out(look: Callable, hide: Callable) -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            self.layers: list = []
+            self.layers.append(hide(nn.Linear(2, 2)))
+
+    with pytest.raises(TypeError, match=r"^Hidden.layers: a plain list hides what is inside from parameters\(\) and"):
+        look(nn.Sequential(Hidden()))
+
+
+def test_a_list_that_holds_itself_is_no_trap() -> None:
+    layer, ring = nn.Linear(2, 2), []
+    ring.append(ring)
+    layer.ring = ring
+    assert len(list(layer.parameters())) == 2
+
+
+def test_a_model_in_float64_passes_the_gradient_check() -> None:
+    layer, x = nn.Linear(3, 2), Tensor(image(4, 3).numpy().astype(np.float64), True)
+    with pytest.raises(TypeError, match="nothing is cast silently"):
+        gradcheck(layer, x)
+    assert layer.to(dtype="float64") is layer
+    assert gradcheck(layer, x)
+
+    def by_parameters(weight: Tensor, bias: Tensor) -> Tensor:
+        vars(layer).update(weight=weight, bias=bias)
+        return layer(x)
+
+    assert gradcheck(by_parameters, layer.weight, layer.bias)
+
+
 def test_to_moves_and_casts_in_place() -> None:
     model = Net()
     opt = optim.SGD(model.parameters(), lr=0.1)
@@ -232,6 +268,11 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "use nn.ModuleList or nn.Sequential, or one attribute for each": lambda: assign(Net(), "parts", [nn.ReLU()]),
     "Net.parts: a plain dict hides what is inside from parameters() and state_dict(); "
     "use nn.ModuleList or nn.Sequential, or one attribute for each": lambda: assign(Net(), "parts", {"a": nn.ReLU()}),
+    "Net.parts: a plain set hides what is inside from parameters() and state_dict(); "
+    "use nn.ModuleList or nn.Sequential, or one attribute for each": lambda: assign(Net(), "parts", {nn.ReLU()}),
+    "Net.to: expected a device such as 'cpu', got <class 'numpy.float64'>; a type is a keyword, .to(dtype=...)": lambda: (
+        Net().to(np.float64)
+    ),
     "Module defines no forward(self, x)": lambda: nn.Module()(1),
     "Sequential: 1 is the class ReLU, expected a Module such as nn.ReLU(); make an object of it with ()": lambda: nn.Sequential(
         nn.Flatten(), nn.ReLU

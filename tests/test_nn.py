@@ -143,6 +143,23 @@ def test_reset_parameters_draws_anew(same: str) -> None:
     assert all(not np.array_equal(array, before[name]) for name, array in layer.state_dict().items())
 
 
+def test_sizes_may_be_numpy_numbers() -> None:
+    two, three = np.int64(2), np.int32(3)
+    model = nn.Sequential(
+        nn.Conv2d(two, three, three, stride=two, groups=np.int8(1)),
+        nn.BatchNorm2d(three, momentum=np.float32(0.1)),
+        nn.LocalResponseNorm(three),
+        nn.MaxPool2d(two),
+        nn.PReLU(three),
+        nn.Flatten(),
+        nn.Dropout(np.float64(0.5)),
+        nn.Linear(three, two),
+    )
+    assert model(image(2, 2, 6, 6)).shape == (2, 2)
+    assert nn.AMSoftmax(two, three, s=np.float32(4)).loss(image(2, 2), [0, 1]).dtype == np.float32
+    assert repr(model[-1]) == "Linear(in_features=3, out_features=2, bias=True)"
+
+
 # ---- AM-softmax --------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +216,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "Conv2d: groups must divide both numbers of channels; got in_channels=3, out_channels=8, groups=2": lambda: nn.Conv2d(
         3, 8, 3, groups=2
     ),
-    "kernel_size must be an int or a pair of ints, 1 or more; got 'big'": lambda: nn.Conv2d(3, 8, "big"),
+    "Conv2d: kernel_size must be an int or a pair of ints, 1 or more; got 'big'": lambda: nn.Conv2d(3, 8, "big"),
     "BatchNorm2d: expected x [N,8,H,W], got [2,4,5,5]": lambda: nn.BatchNorm2d(8)(image(2, 4, 5, 5)),
     "BatchNorm1d: expected x [N,8] or [N,8,L], got [2,8,1,1]": lambda: nn.BatchNorm1d(8)(image(2, 8, 1, 1)),
     "LeakyReLU: it takes negative_slope=0.01; got (slope=0.1)": lambda: nn.LeakyReLU(slope=0.1),

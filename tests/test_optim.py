@@ -285,6 +285,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
         optim.SGD([{"params": [P], "rate": 1}], lr=0.1)
     ),
     "SGD: expected a list of Tensors or groups, got one Tensor; write [it]": lambda: optim.SGD(P, lr=0.1),
+    "SGD: expected parameters, got an int; write model.parameters()": lambda: optim.SGD(1, lr=0.1),
+    "Adam: expected parameters, got a method; write model.parameters()": lambda: optim.Adam([{"params": P.numpy}]),
+    "Adam: betas must be two numbers in [0, 1), got ('0.9', 0.99)": lambda: optim.Adam([P], betas=("0.9", 0.99)),
+    "clip_grad_value_: expected parameters, got a method; write model.parameters()": lambda: optim.clip_grad_value_(P.numpy, 1),
     "SGD: expected Tensors, got tuple; pass model.parameters()": lambda: optim.SGD([("weight", P)], lr=0.1),
     "SGD: expected a group such as {'params': [...], 'lr': 0.1}, got Tensor": lambda: optim.SGD([{"params": P}, P], lr=0.1),
     "SGD: a parameter group is empty; pass the parameters of a layer that has some": lambda: optim.SGD(

@@ -96,3 +96,43 @@ def test_errors_teach(op: str, attrs: dict, message: str) -> None:
 def test_an_unknown_tie_rule() -> None:
     with pytest.raises(ValueError, match="max_pool2d: ties must be 'first' or 'even', got 'last'"):
         minidl.max_pool2d(np.zeros((1, 1, 4, 4), np.float32), 2, ties="last")
+
+
+def test_global_average_divides_in_float32() -> None:
+    x = Tensor(np.ones((1, 1, 256, 257), np.float16), requires_grad=True)  # 65,792 values: infinite in float16
+    minidl.global_avg_pool2d(x).backward(np.full((1, 1, 1, 1), 1000, np.float16))
+    assert x.grad.dtype == np.float16
+    np.testing.assert_allclose(x.grad, np.float16(1000 / 65_792))
+
+
+def test_lrn_squares_in_float32() -> None:
+    x = Tensor(np.full((1, 1, 1, 1), 300, np.float16), requires_grad=True)  # 300^2 is infinite in float16
+    exact = Tensor(np.full((1, 1, 1, 1), 300.0), requires_grad=True)
+    y, expected = minidl.lrn(x), minidl.lrn(exact)
+    for t in (y, expected):
+        t.backward(np.ones(t.shape, t.dtype))
+    assert (y.dtype, x.grad.dtype) == (np.float16, np.float16)
+    assert round(expected.item(), 1) == 138.6
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-3)
+    np.testing.assert_allclose(x.grad, exact.grad, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("ties", "expected"), [("first", [[2, 0], [0, 0]]), ("even", [[0.5, 0.5], [0.5, 0.5]])])
+def test_padding_does_not_win_where_all_is_minus_infinity(ties: str, expected: list) -> None:
+    x, dy = np.full((1, 1, 2, 2), -np.inf), np.full((1, 1, 1, 1), 2.0)
+    assert gradient(x, dy, kernel_size=3, padding=(1, 0, 1, 0), ties=ties)[0, 0].tolist() == expected
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("padding", "stride", "dilation"), [((2, 1), (1, 1), (1, 1)), ((1, 1), (2, 1), (1, 2)), ((2, 1), (1, 2), (2, 3))]
+)
+def test_minus_infinity_gets_its_gradient_where_pytorch_sends_it(padding: tuple, stride: tuple, dilation: tuple) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.where(np.random.default_rng(0).random((4, 5, 7, 6)) < 0.9, -np.inf, 1.0)
+    t = torch.from_numpy(x).requires_grad_()
+    y = torch.nn.functional.max_pool2d(t, (4, 2), stride, padding, dilation)
+    dy = np.random.default_rng(1).standard_normal(tuple(y.shape))
+    y.backward(torch.from_numpy(dy))
+    dx = gradient(x, dy, kernel_size=(4, 2), stride=stride, padding=padding, dilation=dilation)
+    np.testing.assert_allclose(dx, t.grad.numpy())

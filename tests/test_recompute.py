@@ -82,3 +82,31 @@ def test_under_no_grad_it_is_the_function() -> None:
     x = Tensor(np.ones(3), requires_grad=True)
     with minidl.no_grad():
         assert minidl.recompute(lambda t: t * t, x).node is None
+
+
+def test_modes_and_chosen_kernels_of_the_first_pass_are_replayed() -> None:
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((2, 3, 6, 6), (4, 3, 3, 3)))
+
+    def grads(wrap: object) -> list:
+        leaves = [Tensor(x, requires_grad=True), Tensor(w, requires_grad=True)]
+        with minidl.conv2d.using("direct"):
+            y = wrap(lambda a: minidl.tanh(minidl.conv2d(a, leaves[1])), leaves[0])
+        y.sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    for plain, again in zip(grads(lambda f, a: f(a)), grads(minidl.recompute), strict=True):
+        np.testing.assert_array_equal(plain, again)
+
+
+def test_its_result_retains_a_gradient() -> None:
+    x = Tensor(np.ones(2), requires_grad=True)
+    y = minidl.recompute(lambda t: t * t, x).retain_grad()
+    (y * 3.0).sum().backward()
+    np.testing.assert_array_equal(y.grad, [3.0, 3.0])
+
+
+@pytest.mark.parametrize("wrong", [lambda t: t, lambda t: (t * 2, t), lambda t: 3.0], ids=["its input", "a tuple", "a number"])
+def test_what_it_cannot_recompute_is_an_error(wrong: object) -> None:
+    with pytest.raises(TypeError, match="must return one Tensor that it computed"):
+        minidl.recompute(wrong, Tensor(np.ones(2), requires_grad=True))

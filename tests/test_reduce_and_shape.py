@@ -13,7 +13,7 @@ from minidl.ops.joining import concat, split, stack
 from minidl.ops.linear import linear
 from minidl.ops.matmul import matmul
 from minidl.ops.pad import pad
-from minidl.ops.shape import broadcast_to, flatten, squeeze, unsqueeze
+from minidl.ops.shape import broadcast_to, flatten, squeeze, transpose, unsqueeze
 from minidl.ops.upsample import upsample
 from minidl.tensor import Tensor
 
@@ -54,6 +54,13 @@ def test_half_sums_count_beyond_2048() -> None:
         assert one.grad.item() == 4096
 
 
+def test_half_means_divide_in_float32() -> None:
+    """The count 70,000 is infinite in float16, and what is divided by it was 0."""
+    x = Tensor(np.ones(70_000, np.float16), requires_grad=True)
+    x.mean().backward(np.float16(1000))
+    np.testing.assert_allclose(x.grad, np.float16(1000 / 70_000))
+
+
 def test_sum_counts_booleans_and_argmax_has_no_gradient() -> None:
     hits = Tensor(np.array([True, False, True]))
     assert hits.sum().item() == 2
@@ -72,10 +79,20 @@ def test_sum_of_nothing_is_zero() -> None:
 def test_shapes_come_as_numbers_or_as_a_tuple() -> None:
     x = some(2, 3, 4)
     assert x.reshape(6, -1).shape == x.reshape((6, -1)).shape == x.reshape([6, -1]).shape == (6, 4)
-    assert x.transpose().shape == x.T.shape == (4, 3, 2)
-    assert x.transpose(1, 0, 2).shape == x.transpose((1, 0, -1)).shape == (3, 2, 4)
+    assert x.permute(1, 0, 2).shape == x.permute((1, 0, -1)).shape == (3, 2, 4)
     assert x.sum(0).shape == x.sum(axis=(0,)).shape == (3, 4)
     assert some(1).reshape(()).shape == ()
+
+
+def test_transpose_swaps_two_dimensions_or_reverses_all() -> None:
+    x = some(2, 3, 4)
+    a = x.numpy()
+    assert np.array_equal(x.transpose(1, 2).numpy(), a.swapaxes(1, 2))
+    assert np.array_equal(transpose(x, -1, 0).numpy(), a.swapaxes(0, 2))
+    assert np.array_equal(x.transpose(1, 1).numpy(), a)
+    assert np.array_equal(x.transpose().numpy(), a.T)
+    assert np.array_equal(x.T.numpy(), a.T)
+    assert some().T.shape == some().permute().shape == ()
 
 
 def test_functions_made_of_ops_are_numpys() -> None:
@@ -106,6 +123,24 @@ def test_split_then_concat_is_the_identity(sizes: int | list[int], axis: int, le
     assert np.array_equal(y.numpy(), x.numpy())
     y.backward(x.numpy())
     assert np.array_equal(x.grad, x.numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.bool_])
+def test_integers_and_booleans_are_joined(dtype: type) -> None:
+    a, b = Tensor(np.array([1, 0], dtype)), Tensor(np.array([0, 1], dtype))
+    for y, expected in ((concat([a, b]), [1, 0, 0, 1]), (stack([a, b]), [[1, 0], [0, 1]])):
+        assert (y.dtype, y.numpy().tolist()) == (np.dtype(dtype), expected)
+        assert not y.requires_grad
+
+
+@pytest.mark.parametrize("join", [concat, stack])
+@pytest.mark.parametrize("other", [np.float64, np.float16, np.int64])
+def test_types_are_not_mixed_silently(join: Callable, other: type) -> None:
+    with pytest.raises(TypeError) as error:
+        join([some(2), some(2), Tensor(np.ones(2, other))])
+    name = np.dtype(other).name
+    message = f"{join.__name__}: xs[2] is {name} but xs[0] is float32; nothing is cast silently: use .astype('float32')"
+    assert str(error.value) == message
 
 
 # ---- indices ---------------------------------------------------------------------------------------------------------
@@ -157,8 +192,17 @@ ERRORS: list[tuple[Callable[[Tensor], object], str]] = [
     (lambda x: x.reshape(5), "reshape: x has 6 elements but [5] holds 5; one size may be -1  (x [2,3])"),
     (lambda x: x.reshape(-1, -1), "reshape: shape [-1,-1] must hold sizes, and -1 at most once  (x [2,3])"),
     (
-        lambda x: x.transpose(0),
-        "transpose: axes=(0,) must name each of the 2 dimensions once (to swap two, name the others too)  (x [2,3])",
+        lambda x: x.permute(0),
+        "permute: axes=(0,) must name each of the 2 dimensions once; to swap two, use transpose  (x [2,3])",
+    ),
+    (
+        lambda x: x.transpose((1, 0)),
+        "transpose: axes=((1, 0),) must be two, which are swapped, or none; for an order of all use permute  (x [2,3])",
+    ),
+    (lambda x: x.transpose(0, 2), "transpose: axes=2 is out of range for 2 dimensions; axes lies in [-2, 1]  (x [2,3])"),
+    (
+        lambda x: x.transpose(0, 1, 2),
+        "transpose: axes=(0, 1, 2) must be two, which are swapped, or none; for an order of all use permute  (x [2,3])",
     ),
     (
         lambda x: x.broadcast_to(3, 2),

@@ -132,7 +132,10 @@ class Grading:
         if law is forward_is_the_definition and "forward" not in self.submission.own:
             return f"the file has no forward; {self.submission.other}'s was used"
         if law is batches_are_independent and not self.submission.op.batched:
-            return f"the images of a batch are not independent in {self.submission.op.name}"
+            signature = self.submission.op.signature
+            if signature.output.dims[:1] == ("N",):
+                return f"{self.submission.op.name} looks across the batch"
+            return f"{self.submission.op.name} has no batch dimension N in its output ({signature.output})"
         return ""
 
     def _kind_of_y(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.nn.checks import whole
 from minidl.nn.module import Module, Parameter
 from minidl.op import Op
 from minidl.ops import activations as modern
@@ -87,8 +88,8 @@ class PReLU(Module):
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25):
-        self.num_parameters = num_parameters
-        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+        self.num_parameters = whole(self, "num_parameters", num_parameters)
+        self.weight = Parameter(np.full(self.num_parameters, init, np.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, ...] -> y of the same shape."""

@@ -77,8 +77,9 @@ class ModuleList(_Container):
     """
 
     def __init__(self, modules: Iterable[Module] = ()):
-        for module in modules:
-            self.append(module)
+        if not isinstance(modules, Iterable):
+            raise TypeError(f"ModuleList: expected a list of modules, got one {type(modules).__name__}; write [it]")
+        self.extend(modules)
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Put more at the end; returns self."""

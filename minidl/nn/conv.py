@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.nn import init
+from minidl.nn.checks import whole, window
 from minidl.nn.module import Module, Parameter
 from minidl.ops.conv2d import conv2d
 from minidl.ops.conv_transpose2d import conv_transpose2d
@@ -20,14 +21,16 @@ class _Convolution(Module):
     """What both directions share; weight and bias start uniform in [-1, 1] / sqrt(fan_in)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | Pair, bias: bool, **attrs: Any):
-        groups = attrs["groups"]
-        if not isinstance(groups, int) or groups < 1 or in_channels % groups or out_channels % groups:
-            given = f"in_channels={in_channels}, out_channels={out_channels}, groups={groups!r}"
+        self.in_channels = whole(self, "in_channels", in_channels)
+        self.out_channels = whole(self, "out_channels", out_channels)
+        groups = whole(self, "groups", attrs["groups"])
+        if in_channels % groups or out_channels % groups:
+            given = f"in_channels={in_channels}, out_channels={out_channels}, groups={groups}"
             raise ValueError(f"{type(self).__name__}: groups must divide both numbers of channels; got {given}")
-        self.in_channels, self.out_channels = in_channels, out_channels
+        window(self, attrs["padding"], attrs["dilation"], kernel_size=kernel_size, stride=attrs["stride"])
         self.kernel_size, self.attrs = pair("kernel_size", kernel_size), attrs
         self.weight = Parameter(np.zeros((*self.filters(groups), *self.kernel_size), np.float32))
-        self.bias = Parameter(np.zeros(out_channels, np.float32)) if bias else None
+        self.bias = Parameter(np.zeros(self.out_channels, np.float32)) if bias else None
         self.reset_parameters()
 
     def filters(self, groups: int) -> Pair:

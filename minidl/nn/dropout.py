@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.nn.checks import number
 from minidl.nn.module import Module
 from minidl.ops.dropout import dropout
 from minidl.random import stream
@@ -21,7 +22,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, style: str = "inverted"):
-        self.p, self.style = p, style
+        self.p, self.style = number(self, "p", p, least=0, below=1), style
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, ...] -> y of the same shape."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.nn import init
+from minidl.nn.checks import whole
 from minidl.nn.module import Module, Parameter
 from minidl.ops.linear import linear
 from minidl.ops.shape import flatten
@@ -18,9 +19,10 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
-        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+        self.in_features = whole(self, "in_features", in_features)
+        self.out_features = whole(self, "out_features", out_features)
+        self.weight = Parameter(np.zeros((self.out_features, self.in_features), np.float32))
+        self.bias = Parameter(np.zeros(self.out_features, np.float32)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

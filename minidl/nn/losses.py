@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.nn import init
+from minidl.nn.checks import number, whole
 from minidl.nn.module import Module, Parameter
 from minidl.ops.am_softmax import am_softmax
 from minidl.ops.bce_with_logits import binary_cross_entropy_with_logits
@@ -82,8 +83,9 @@ class AMSoftmax(Module):
     """
 
     def __init__(self, features: int, classes: int, s: float = 30.0, m: float = 0.35):
-        self.features, self.classes, self.s, self.m = features, classes, s, m
-        self.weight = Parameter(np.zeros((classes, features), np.float32))
+        self.features, self.classes = whole(self, "features", features), whole(self, "classes", classes)
+        self.s, self.m = number(self, "s", s, above=0), number(self, "m", m, least=0)
+        self.weight = Parameter(np.zeros((self.classes, self.features), np.float32))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

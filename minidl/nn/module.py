@@ -8,6 +8,7 @@ load by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from minidl.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
 T = TypeVar("T", bound=Tensor)
+
+PLAIN = (list, tuple, dict, set)
 
 
 class Parameter(Tensor):
@@ -81,13 +84,16 @@ class Module:
             )
         if isinstance(old, Buffer) and isinstance(value, Tensor):
             value = value if isinstance(value, Buffer) else Buffer(value)
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-        if any(isinstance(item, Module | Parameter) for item in inside):
+        self._refuse_hidden(name, value)
+        super().__setattr__(name, value)
+
+    def _refuse_hidden(self, name: str, value: Any) -> None:
+        """Asked when an attribute is set, and again by all that look inside: a list may have been appended to."""
+        if isinstance(value, PLAIN) and _hides(value):
             raise TypeError(
                 f"{type(self).__name__}.{name}: a plain {type(value).__name__} hides what is inside from parameters() and "
                 "state_dict(); use nn.ModuleList or nn.Sequential, or one attribute for each"
             )
-        super().__setattr__(name, value)
 
     def register_buffer(self, name: str, value: Any) -> None:
         """`self.name = Buffer(value)`, as PyTorch writes it."""
@@ -128,6 +134,8 @@ class Module:
         return (b for _, b in self.named_buffers())
 
     def _modules(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        for name, value in vars(self).items():
+            self._refuse_hidden(name, value)
         yield prefix, self
         for name, child in self.named_children():
             yield from child._modules(f"{prefix}.{name}" if prefix else name)
@@ -152,6 +160,11 @@ class Module:
 
         Raises ValueError that lists all that is wrong, shapes always included; then nothing has been loaded.
         """
+        if not isinstance(state, Mapping):
+            came = type(state).__name__
+            raise TypeError(
+                f"load_state_dict: expected names and arrays, got {came}; nn.load_weights(model, path) reads a file"
+            )
         ours = dict(self._tensors())
         arrays = {name: _as_array(value) for name, value in state.items() if name in ours}
         missing = [n for n in ours if n not in state and not n.endswith("num_batches_tracked")]  # old files lack the count
@@ -202,6 +215,7 @@ class Module:
 
     def to(self: M, device: str | None = None, *, dtype: Any = None) -> M:
         """Move parameters, buffers and gradients to a device, or cast those of floating point; in place, returns self."""
+        self._check_to(device, dtype)
         for tensor in [*self.parameters(), *self.buffers()]:
             for name in ("data", "grad"):
                 array = getattr(tensor, name)
@@ -211,6 +225,15 @@ class Module:
                     array = array.astype(dtype)
                 setattr(tensor, name, array)
         return self
+
+    def _check_to(self, device: Any, dtype: Any) -> None:
+        kind = type(self).__name__
+        if device is not None and (not isinstance(device, str) or device.startswith("float")):
+            raise TypeError(f"{kind}.to: expected a device such as 'cpu', got {device!r}; a type is a keyword, .to(dtype=...)")
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise TypeError(
+                f"{kind}.to: parameters are floating point, got dtype {np.dtype(dtype)}; use 'float32', 'float64' or 'float16'"
+            )
 
     # ---- printing ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +247,19 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in children]
         return f"{type(self).__name__}(\n  " + "\n  ".join([extra] * bool(extra) + lines) + "\n)"
+
+
+def _hides(value: Any) -> bool:
+    """Does a plain container hold a Module or a Parameter, up to three deep: [(conv, norm), ...]?"""
+    level: list[Any] = [value]
+    for _ in range(3):
+        level = list(chain.from_iterable(v.values() if isinstance(v, dict) else v for v in level if isinstance(v, PLAIN)))
+        kinds = set(map(type, level))  # few, however long the list
+        if any(issubclass(kind, Module | Parameter) for kind in kinds):
+            return True
+        if not any(issubclass(kind, PLAIN) for kind in kinds):
+            return False
+    return False
 
 
 def _only(kind: type[T], pairs: Any) -> Iterator[tuple[str, T]]:

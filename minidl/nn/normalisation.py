@@ -20,6 +20,7 @@ import numpy as np
 
 from minidl.backend import Array
 from minidl.modes import is_replay
+from minidl.nn.checks import number, whole
 from minidl.nn.module import Buffer, Module, Parameter
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.batch_norm_inference import batch_norm_inference
@@ -39,7 +40,9 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
     ):
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features = num_features = whole(self, "num_features", num_features)
+        self.eps = number(self, "eps", eps, least=0)
+        self.momentum = None if momentum is None else number(self, "momentum", momentum, least=0, most=1)
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
@@ -95,7 +98,11 @@ class LocalResponseNorm(Module):
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, convention: str = "pytorch"):
-        self.size, self.alpha, self.beta, self.k, self.convention = size, alpha, beta, k, convention
+        self.size, self.convention = whole(self, "size", size), convention
+        if self.size % 2 == 0:
+            raise ValueError(f"LocalResponseNorm: size must be odd, for a window with a channel in its middle, got {size}")
+        self.alpha, self.beta = number(self, "alpha", alpha, least=0), number(self, "beta", beta, least=0)
+        self.k = number(self, "k", k, least=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> y of the same shape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.nn.checks import window
 from minidl.nn.module import Module
 from minidl.op import Op
 from minidl.ops.avg_pool2d import avg_pool2d
@@ -21,6 +22,8 @@ class _Pooling(Module):
     op: Op
 
     def __init__(self, **attrs: Any):
+        size, stride = attrs["kernel_size"], attrs["stride"]
+        window(self, attrs["padding"], attrs.get("dilation", 1), kernel_size=size, stride=size if stride is None else stride)
         self.attrs = attrs
 
     def forward(self, x: Tensor) -> Tensor:

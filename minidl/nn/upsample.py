@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minidl.nn.checks import window
 from minidl.nn.module import Module
 from minidl.ops.upsample import upsample
 from minidl.tensor import Tensor
@@ -16,6 +17,7 @@ class Upsample(Module):
     """
 
     def __init__(self, *, scale_factor: int | tuple[int, int], mode: str = "nearest", align_corners: bool = False):
+        window(self, scale_factor=scale_factor)
         self.scale_factor, self.mode, self.align_corners = scale_factor, mode, align_corners
 
     def forward(self, x: Tensor) -> Tensor:

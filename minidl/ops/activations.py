@@ -81,7 +81,7 @@ elu = unary(
     """Exponential linear unit:  y = x where x > 0, else alpha (e^x - 1),  dx = dy where x > 0, else dy (y + alpha).
     Pros: mean activation near 0, negative side has a gradient. Cons: an exponential; saturates for very negative x.""",
     f=lambda xp, x, alpha: xp.maximum(x, 0) + alpha * xp.expm1(xp.minimum(x, 0)),
-    dx=lambda xp, dy, y, alpha: dy * ((y > 0) + (y <= 0) * (y + alpha)),
+    dx=lambda xp, dy, y, alpha: dy * ((y > 0) + (y <= 0) * (xp.minimum(y, 0) + alpha)),
     saves="y",
     attrs={"alpha": 1.0},
     options={"alpha": (1.0, 0.5, 2.0)},

@@ -18,6 +18,7 @@ from minidl.draw import Draw
 from minidl.op import OPS, Op
 from minidl.ops.activations import hardtanh, sigmoid, softplus
 from minidl.ops.arithmetic import absolute, cos
+from minidl.ops.half import narrow, widen
 from minidl.ops.pointwise import away_from, unary
 from minidl.ops.special import normal_quantile
 
@@ -58,12 +59,19 @@ piecewise_linear = unary(
 
 # ---- squashing functions ---------------------------------------------------------------------------------------------
 
+
+def squared(x: Array) -> Array:
+    """x^2, of a half type in float32: the square of 256 is infinite in float16."""
+    z = widen(x)
+    return z * z
+
+
 arctan = unary(
     "arctan",
     """Inverse tangent:  y = arctan(x), in (-pi/2, pi/2),  dx = dy / (1 + x^2).
     Pros: zero-centred, its gradient dies out slower than tanh's. Cons: saturates all the same; dearer than ReLU.""",
     f=lambda xp, x: xp.arctan(x),
-    dx=lambda xp, dy, x: dy / (1 + x * x),
+    dx=lambda xp, dy, x: narrow(dy / (1 + squared(x)), dy),
     saves="x",
     definition=math.atan,
     method="arctan",
@@ -90,8 +98,8 @@ multiquadric = unary(
     "multiquadric",
     """Multiquadric:  y = sqrt(1 + x^2),  dx = dy x / y.
     Pros: smooth |x|, never saturates. Cons: not monotonic, never 0, grows without bound on both sides.""",
-    f=lambda xp, x: xp.sqrt(1 + x * x),
-    dx=lambda xp, dy, x, y: dy * x / y,
+    f=lambda xp, x: narrow(xp.sqrt(1 + squared(x)), x),
+    dx=lambda xp, dy, x, y: dy * (x / y),
     saves="xy",
     definition=lambda x: math.hypot(1.0, x),
     analytic=True,
@@ -102,8 +110,8 @@ inverse_multiquadric = unary(
     "inverse_multiquadric",
     """Inverse multiquadric:  y = 1 / sqrt(1 + x^2),  dx = -dy x y^3.
     Pros: local and smooth, with heavier tails than the Gaussian. Cons: not monotonic, no gradient far away.""",
-    f=lambda xp, x: 1 / xp.sqrt(1 + x * x),
-    dx=lambda xp, dy, x, y: -dy * x * y * y * y,
+    f=lambda xp, x: narrow(1 / xp.sqrt(1 + squared(x)), x),
+    dx=lambda xp, dy, x, y: narrow(-widen(dy) * x * y * y * y, dy),
     saves="xy",
     definition=lambda x: (1 + x**2) ** -0.5,
     analytic=True,
@@ -114,8 +122,8 @@ gaussian = unary(
     "gaussian",
     """Gaussian:  y = e^(-x^2),  dx = -2 dy x y.
     Pros: answers to one place only: the classic radial unit. Cons: its gradient is 0 almost everywhere but near 0.""",
-    f=lambda xp, x: xp.exp(-x * x),
-    dx=lambda xp, dy, x, y: -2 * dy * x * y,
+    f=lambda xp, x: narrow(xp.exp(-squared(x)), x),
+    dx=lambda xp, dy, x, y: -2 * dy * (x * y),
     saves="xy",
     definition=lambda x: math.exp(-(x**2)),
     analytic=True,

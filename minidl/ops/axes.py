@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from minidl.signature import ShapeError, brackets
+from minidl.signature import Shape, ShapeError, brackets
 
 
 def whole(value: Any, name: str) -> int:
@@ -35,6 +35,12 @@ def many_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(axes)) < len(axes):
         raise ShapeError(f"axis={axis} names a dimension twice; name each once")
     return tuple(axes)
+
+
+def not_empty(name: str, x: Shape) -> None:
+    """ShapeError if a dimension is 0: nothing has no maximum and no mean."""
+    if 0 in x:
+        raise ShapeError(f"{name} is empty, {brackets(x)} has no elements; give at least one")
 
 
 @contextmanager

@@ -15,6 +15,9 @@ in their running statistics: the layer does that, in sight. The variance is take
 cancel where the mean is large. Half types are computed in float32, and so are their mean and var. A channel of equal
 values gives y = bias; one value per channel is an error, since it would always be normalised to 0.
 
+What follows x by position is weight and bias, where PyTorch's F.batch_norm has running_mean and running_var: to normalise
+by those, call batch_norm_inference(x, mean, var, weight, bias).
+
 >>> y, mean, var = minidl.batch_norm([[1.0], [5.0]], eps=0.0)
 >>> mean.item(), var.item()
 (3.0, 4.0)
@@ -33,6 +36,7 @@ import numpy as np
 from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.axes import not_empty
 from minidl.ops.half import narrow, widen
 from minidl.signature import Shape, ShapeError
 
@@ -90,6 +94,7 @@ def definition(
 
 
 def shape(x: Shape, weight: Shape | None, bias: Shape | None, *, eps: float) -> Shape:
+    not_empty("x", x)
     if math.prod(x) == x[1]:
         raise ShapeError("expected more than 1 value per channel in training; use a larger batch, or model.eval()")
     if eps < 0:
@@ -99,19 +104,19 @@ def shape(x: Shape, weight: Shape | None, bias: Shape | None, *, eps: float) -> 
 
 def problem(d: Draw) -> Problem:  # a loud eps; and one that rounding, divided by its root, does not outgrow
     N, C = d.size("N", 4, least=2), d.size("C", 4)
-    spatial = (d.size("H", 3), d.size("W", 3)) if d.flag("spatial") else ()
+    spatial = [d.size(letter, 3) for letter in "HW"[: d.size("spatial", 2, least=0)]]
     weight = d.array(C) if d.flag("weight") else None
     bias = d.array(C) if d.flag("bias") else None
     return Problem((2 * d.array(N, C, *spatial) + 1, weight, bias), {"eps": d.one_of("eps", (0.1, 1e-3))})
 
 
-MAP = {"N": 32, "spatial": True, "weight": True, "bias": True}
+MAP = {"N": 32, "spatial": 2, "weight": True, "bias": True}
 WORKLOADS = {
     "resnet50.bn1": {**MAP, "C": 64, "H": 112, "W": 112},
     "resnet50.layer1": {**MAP, "C": 256, "H": 56, "W": 56},
     "resnet50.layer4": {**MAP, "C": 2048, "H": 7, "W": 7},
     "resnet20.layer1": {**MAP, "N": 128, "C": 16, "H": 32, "W": 32},
-    "dense": {"N": 128, "C": 4096, "spatial": False, "weight": True, "bias": True},
+    "dense": {"N": 128, "C": 4096, "spatial": 0, "weight": True, "bias": True},
 }
 
 batch_norm = Op(

@@ -67,7 +67,7 @@ def definition(
 
 def problem(d: Draw) -> Problem:
     N, C = d.size("N", 4), d.size("C", 4)
-    spatial = (d.size("H", 3), d.size("W", 3)) if d.flag("spatial") else ()
+    spatial = [d.size(letter, 3) for letter in "HW"[: d.size("spatial", 2, least=0)]]
     weight = d.array(C) if d.flag("weight") else None
     bias = d.array(C) if d.flag("bias") else None
     inputs = (d.array(N, C, *spatial), d.array(C), d.positive(C), weight, bias)

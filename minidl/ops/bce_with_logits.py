@@ -25,6 +25,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.axes import not_empty
 from minidl.ops.half import narrow, widen
 from minidl.ops.losses import check_reduction, reduced, spread
 from minidl.signature import Shape, ShapeError
@@ -77,6 +78,7 @@ def shape(scores: Shape, target: Shape, *, pos_weight: float, reduction: str) ->
         raise ShapeError("scores and target must have one shape: reshape one, nothing broadcasts")
     if not (isinstance(pos_weight, int | float) and pos_weight > 0):
         raise ShapeError(f"pos_weight is one positive number, got {pos_weight!r}")
+    not_empty("scores", scores)
     return scores if reduction == "none" else ()
 
 

@@ -6,8 +6,9 @@
 >>> (predicted > 1).numpy().tolist()
 [True, False, True]
 
-They are functions, no ops of the tape: a step has no slope to send back. `==` between Tensors asks for identity, so that
-Tensors can be keys of a dict; element by element it is `eq(a, b)` or `a.eq(b)` (PyTorch's name; PyTorch's `equal` is one bool).
+They are functions, no ops of the tape: a step has no slope to send back. `a == b` is `eq(a, b)`, element by element as in
+PyTorch (whose `equal` is one bool); a Tensor hashes by identity, so that it can be a key. What is no number (None, a word)
+equals no Tensor.
 """
 
 from __future__ import annotations
@@ -15,15 +16,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minidl.backend import xp_of
+import numpy as np
+
+from minidl.backend import is_array, xp_of
 from minidl.ops.pointwise import broadcast_shape
 from minidl.signature import ShapeError, brackets
 from minidl.tensor import Tensor
 
 
-def _comparison(name: str, ufunc: str, symbol: str, methods: tuple[str, ...]) -> Callable[[Any, Any], Tensor]:
-    def compare(a: Any, b: Any) -> Tensor:
-        a, b = (value.data if isinstance(value, Tensor) else value for value in (a, b))
+def _array(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.data
+    return np.asarray(value) if isinstance(value, list | tuple) else value
+
+
+def _comparison(name: str, ufunc: str, symbol: str, methods: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    def compare(a: Any, b: Any) -> Any:
+        a, b = (_array(value) for value in (a, b))
+        for value in (a, b):
+            if not (is_array(value) or isinstance(value, int | float)):
+                if name in ("eq", "ne"):
+                    return NotImplemented  # Python then compares identities
+                raise TypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
         shapes = [getattr(value, "shape", ()) for value in (a, b)]
         try:
             broadcast_shape(*shapes)
@@ -42,5 +56,5 @@ lt = _comparison("lt", "less", "<", ("__lt__", "lt"))
 le = _comparison("le", "less_equal", "<=", ("__le__", "le"))
 gt = _comparison("gt", "greater", ">", ("__gt__", "gt"))
 ge = _comparison("ge", "greater_equal", ">=", ("__ge__", "ge"))
-eq = _comparison("eq", "equal", "==", ("eq",))
-ne = _comparison("ne", "not_equal", "!=", ("ne",))
+eq = _comparison("eq", "equal", "==", ("__eq__", "eq"))
+ne = _comparison("ne", "not_equal", "!=", ("__ne__", "ne"))

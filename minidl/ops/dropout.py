@@ -78,7 +78,7 @@ def problem(d: Draw) -> Problem:
     return Problem((d.array(N, *dims), d.keys(N)), attrs)
 
 
-LOUD = {"p": (0.5, 0.25, 0.0), "style": ("inverted", "paper"), "training": (True, False)}
+LOUD = {"p": (0.5, 0.25, 0.0, 0.1, 0.3, 0.8), "style": ("inverted", "paper"), "training": (True, False)}
 
 dropout = Op(
     "dropout",

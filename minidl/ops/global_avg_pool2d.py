@@ -27,7 +27,7 @@ def forward(x: Array) -> tuple[Array, Any]:
 
 def backward(dy: Array, saved: Any, needs: tuple) -> tuple:
     _, _, H, W = saved
-    return (xp_of(dy).broadcast_to(dy / (H * W), saved),)
+    return (xp_of(dy).broadcast_to(narrow(widen(dy) / (H * W), dy), saved),)
 
 
 def definition(x: np.ndarray) -> np.ndarray:

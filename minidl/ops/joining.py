@@ -3,7 +3,7 @@
     concat   y[..., o_j + i, ...] = x_j[..., i, ...]     dx_j = dy[..., o_j : o_j + n_j, ...]   o_j = n_0 + ... + n_(j-1)
     stack    y[..., j, ...] = x_j                        dx_j = dy[..., j, ...]
 
-    xs       a list of arrays: equal shapes, but for the size along axis in concat
+    xs       a list of arrays of one type: equal shapes, but for the size along axis in concat
     saved    concat: the sizes n_j       stack: nothing
 
 Gradients are views of dy.
@@ -11,6 +11,7 @@ Gradients are views of dy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -81,6 +82,20 @@ def stacked(*xs: Shape, axis: int) -> Shape:
     return (*xs[0][:axis], len(xs), *xs[0][axis:])
 
 
+def one_type(op: str) -> Callable[..., None]:
+    """The domain of an op whose arrays may have any type, but all the same one."""
+
+    def domain(*xs: Array, axis: int) -> None:
+        for j, x in enumerate(xs):
+            if x.dtype != xs[0].dtype:
+                raise TypeError(
+                    f"{op}: xs[{j}] is {x.dtype} but xs[0] is {xs[0].dtype}; "
+                    f"nothing is cast silently: use .astype({str(xs[0].dtype)!r})"
+                )
+
+    return domain
+
+
 # ---- definitions and problems ----------------------------------------------------------------------------------------
 
 
@@ -122,7 +137,7 @@ IMAGES = {"ndim": 4, "N": 32, "C": 256, "H": 28, "W": 28, "axis": 1}
 
 concat = Op(
     "concat",
-    "xs[...]* -> y[...]",
+    "xs[...]*:any -> y[...]",
     concat_definition,
     concat_problem,
     doc="""A list of Tensors joined along an existing dimension.
@@ -134,12 +149,13 @@ concat = Op(
     attrs={"axis": 0},
     canonical=canonical_concat,
     shape=concatenated,
+    domain=one_type("concat"),
     workloads={"googlenet.3a": {**IMAGES, "arrays": 4, "n0": 64, "n1": 128, "n2": 32, "n3": 32}},
     cost=lambda *xs, axis: Cost(),
 )
 stack = Op(
     "stack",
-    "xs[...]* -> y[...]",
+    "xs[...]*:any -> y[...]",
     stack_definition,
     stack_problem,
     doc="""A list of Tensors of one shape joined along a new dimension.
@@ -150,6 +166,7 @@ stack = Op(
     attrs={"axis": 0},
     canonical=canonical_stack,
     shape=stacked,
+    domain=one_type("stack"),
     workloads={"batch of images": {"ndim": 3, "N": 3, "C": 224, "H": 224, "axis": 0, "arrays": 32}},
     cost=lambda *xs, axis: Cost(),
 )

@@ -20,7 +20,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.op import Cost, Op
 from minidl.ops.half import narrow, widen
-from minidl.ops.softmax import WORKLOADS, canonical, problem
+from minidl.ops.softmax import WORKLOADS, canonical, problem, shape
 
 
 def log_probabilities(z: Array, axis: int = -1) -> Array:
@@ -45,8 +45,9 @@ def definition(x: np.ndarray, *, axis: int) -> np.ndarray:
     y = np.empty_like(x)
     lines = np.moveaxis(x, axis, -1)
     for index in np.ndindex(lines.shape[:-1]):
-        total = sum(math.exp(score) for score in lines[index])
-        np.moveaxis(y, axis, -1)[index] = [score - math.log(total) for score in lines[index]]
+        top = max(lines[index])
+        log_total = top + math.log(sum(math.exp(score - top) for score in lines[index]))
+        np.moveaxis(y, axis, -1)[index] = [score - log_total for score in lines[index]]
     return y
 
 
@@ -58,6 +59,7 @@ log_softmax = Op(
     doc=__doc__,
     attrs={"axis": -1},
     canonical=canonical,
+    shape=shape,
     workloads=WORKLOADS,
     cost=lambda x, **_: Cost(other=5 * math.prod(x)),
 )

@@ -4,7 +4,7 @@
     dx_c = dy_c s_c^-beta - 2 alpha beta x_c * sum_{|j-c| <= n//2} dy_j y_j / s_j
 
     x, y, s : [N, C, H, W]     n odd; channels outside [0, C) count as zero
-    saved   : (x, y, s)
+    saved   : (x, y, s), y and s of a half type in float32: sums and powers are computed there
 
 Conventions differ in what alpha multiplies, and are chosen by name:
     'paper'   the sum, as printed (Krizhevsky et al. 2012); TensorFlow's depth_radius is n//2
@@ -27,6 +27,7 @@ import numpy as np
 from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.half import narrow, widen
 from minidl.signature import Shape, ShapeError
 
 
@@ -41,15 +42,18 @@ def window_sum(a: Array, n: int) -> Array:
 
 def forward(x: Array, *, n: int, alpha: float, beta: float, k: float, convention: str) -> tuple[Array, tuple]:
     alpha = alpha if convention == "paper" else alpha / n
-    s = k + alpha * window_sum(x * x, n)
-    y = x * s**-beta
-    return y, (x, y, s)
+    z = widen(x)
+    s = k + alpha * window_sum(z * z, n)
+    y = z * s**-beta
+    return narrow(y, x), (x, y, s)
 
 
 def backward(dy: Array, saved: tuple, needs: tuple, *, n: int, alpha: float, beta: float, k: float, convention: str) -> tuple:
     x, y, s = saved
     alpha = alpha if convention == "paper" else alpha / n
-    return (dy * s**-beta - 2 * alpha * beta * x * window_sum(dy * y / s, n),)
+    g = widen(dy)
+    dx = g * s**-beta - 2 * alpha * beta * widen(x) * window_sum(g * y / s, n)
+    return (narrow(dx, dy),)
 
 
 def definition(x: np.ndarray, *, n: int, alpha: float, beta: float, k: float, convention: str) -> np.ndarray:
@@ -70,13 +74,13 @@ def shape(x: Shape, *, n: int, convention: str, **_: Any) -> Shape:
     return x
 
 
-def problem(d: Draw) -> Problem:  # a loud alpha: 1e-4 would hide every bug
+def problem(d: Draw) -> Problem:  # loud alphas: 1e-4 alone, the default, would hide every bug
     x = d.array(d.size("N", 3), d.size("C", 8), d.size("H", 3), d.size("W", 3))
     attrs = {name: d.one_of(name, options) for name, options in LOUD.items()}
     return Problem((x,), attrs)
 
 
-LOUD = {"n": (3, 5, 7, 1), "alpha": (0.5, 1.0), "beta": (0.75, 0.5), "k": (2.0, 1.0), "convention": ("pytorch", "paper")}
+LOUD = {"n": (3, 5, 7, 1), "alpha": (0.5, 1.0, 1e-4), "beta": (0.75, 0.5), "k": (2.0, 1.0), "convention": ("pytorch", "paper")}
 
 lrn = Op(
     "lrn",

@@ -45,7 +45,7 @@ from minidl.ops import pooling
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, pad
 
-INFINITY = float("inf")
+INFINITY, NAN = float("inf"), float("nan")
 
 
 def forward(
@@ -53,10 +53,10 @@ def forward(
 ) -> tuple[Array, tuple]:
     windows = Windows.over(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     code_type = np.min_scalar_type(math.prod(kernel_size) - 1).type  # the smallest that counts the positions
-    xp, padded = xp_of(x), pad(x, windows, -INFINITY)
+    xp, padded = xp_of(x), pad(x, windows, -INFINITY)  # [N, H', W', C]
     first, *others = windows.positions()
     y = padded[windows.at(*first)]  # [N, P, Q, C]
-    code = xp.zeros(y.shape, dtype=code_type)
+    code = xp.broadcast_to(first_inside(xp, windows).astype(code_type), y.shape)
     for i, position in enumerate(others, start=1):
         seen = padded[windows.at(*position)]
         code = xp.maximum(code, (seen > y) * code_type(i))  # a later winner has a larger code
@@ -83,6 +83,15 @@ def backward(
     return (fold(shares(channels_last(dy), saved, windows), x_shape, windows, like=dy),)
 
 
+def first_inside(xp: Any, windows: Windows) -> Array:
+    """The number of each window's first position that is not padding, [P, Q, 1]: where all are -infinity, it wins."""
+    rows, columns = (
+        xp.maximum(before + gap - 1 - step * xp.arange(count), 0) // gap  # what padding is left, in gaps, rounded up
+        for before, gap, step, count in zip(windows.padding[::2], windows.dilation, windows.stride, windows.grid, strict=True)
+    )
+    return (rows[:, None] * windows.size[1] + columns)[:, :, None]
+
+
 def to_first(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
     """For each window position what goes back through it: dy where it won, [N, P, Q, C]."""
     code, _ = saved
@@ -92,7 +101,7 @@ def to_first(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
 
 def in_equal_parts(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
     """For each window position what goes back through it: its part of dy where it holds the maximum, [N, P, Q, C]."""
-    padded, y = pad(saved[0], windows, -INFINITY), channels_last(saved[1])
+    padded, y = pad(saved[0], windows, NAN), channels_last(saved[1])  # NaN equals no maximum, not even -infinity
     won = [padded[windows.at(*position)] == y for position in windows.positions()]
     share = dy / xp_of(dy).maximum(sum(mask.astype(dy.dtype) for mask in won), 1)  # 1: for windows that are NaN
     for mask in won:

@@ -21,6 +21,7 @@ import numpy as np
 from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.axes import not_empty
 from minidl.ops.half import narrow, widen
 from minidl.ops.losses import check_reduction, reduced, spread
 from minidl.signature import Shape, ShapeError
@@ -51,6 +52,7 @@ def shape(prediction: Shape, target: Shape, *, reduction: str, **_: object) -> S
     check_reduction(reduction)
     if prediction != target:
         raise ShapeError("prediction and target must have one shape: reshape one, nothing broadcasts")
+    not_empty("prediction", prediction)
     return prediction if reduction == "none" else ()
 
 

@@ -17,7 +17,8 @@ saved   : what `saves` spells: "x" (or "a", "b") an input, "y" the output, "" no
           computes. Inputs and outputs are saved by reference and cost nothing where a neighbour keeps them anyway (a
           convolution keeps the ReLU's y). A binary op saves the two shapes in front.
 Kinks   : each op's docstring says what its gradient is where the derivative jumps.
-A choice between two values is arithmetic with a bool mask, `dy * (y > 0)`: ten times faster than NumPy's where.
+A choice between two values is arithmetic with a bool mask, `dy * (y > 0)`: ten times faster than NumPy's where. Its price:
+an infinite dy times a mask of 0 is NaN, where PyTorch's gradient is 0.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def mean_forward(x: Array, *, axis: tuple[int, ...], keepdims: bool) -> tuple[Ar
 
 
 def mean_backward(dy: Array, saved: tuple, needs: tuple, *, axis: tuple[int, ...], keepdims: bool) -> tuple:
-    dx = spread(dy, saved, axis) / count(saved, axis)
+    dx = narrow(spread(widen(dy), saved, axis) / count(saved, axis), dy)
     return (xp_of(dy).broadcast_to(dx, saved),)
 
 

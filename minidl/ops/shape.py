@@ -1,13 +1,13 @@
-"""The same numbers in another shape: reshape, transpose, broadcast_to; and flatten, squeeze, unsqueeze made of reshape.
+"""The same numbers in another shape: reshape, permute, broadcast_to; and what is made of them (flatten, transpose, ...).
 
     reshape       y has x's elements in row-major order       dx = dy in x's shape
-    transpose     y[i_a0, i_a1, ...] = x[i_0, i_1, ...]       dx = dy with the inverse permutation
+    permute       y[i_a0, i_a1, ...] = x[i_0, i_1, ...]       dx = dy with the inverse permutation
     broadcast_to  y[..., i, ...] = x[..., 0, ...]             dx = dy summed over what was repeated
 
-    x [...]    shape: sizes, one of which may be -1 (what remains); axes: the permutation, by default the reverse
-    saved      reshape, broadcast_to: shape of x              transpose: nothing
+    x [...]    shape: sizes, one of which may be -1 (what remains); axes: the permutation
+    saved      reshape, broadcast_to: shape of x              permute: nothing
 
-y is a view of x where NumPy gives one (transpose and broadcast_to always, reshape where the layout allows); the tape
+y is a view of x where NumPy gives one (permute and broadcast_to always, reshape where the layout allows); the tape
 sees through views, and a broadcast view is read-only.
 """
 
@@ -39,11 +39,11 @@ def reshape_backward(dy: Array, saved: Shape, needs: tuple, *, shape: Shape) -> 
     return (dy.reshape(saved),)
 
 
-def transpose_forward(x: Array, *, axes: tuple[int, ...]) -> tuple[Array, tuple]:
+def permute_forward(x: Array, *, axes: tuple[int, ...]) -> tuple[Array, tuple]:
     return x.transpose(axes), ()
 
 
-def transpose_backward(dy: Array, saved: tuple, needs: tuple, *, axes: tuple[int, ...]) -> tuple:
+def permute_backward(dy: Array, saved: tuple, needs: tuple, *, axes: tuple[int, ...]) -> tuple:
     inverse = [axes.index(i) for i in range(len(axes))]
     return (dy.transpose(inverse),)
 
@@ -89,9 +89,9 @@ def reshaped(x: Shape, *, shape: Shape) -> Shape:
 
 def canonical_axes(shapes: tuple[Shape], attrs: dict[str, Any]) -> dict[str, Any]:
     ndim, given = len(shapes[0]), attrs["axes"]
-    axes = tuple(one_axis(a, ndim, "axes") for a in given) if given else tuple(reversed(range(ndim)))
+    axes = tuple(one_axis(a, ndim, "axes") for a in given)
     if sorted(axes) != list(range(ndim)):
-        raise ShapeError(f"axes={tuple(given)} must name each of the {ndim} dimensions once (to swap two, name the others too)")
+        raise ShapeError(f"axes={tuple(given)} must name each of the {ndim} dimensions once; to swap two, use transpose")
     return {"axes": axes}
 
 
@@ -112,7 +112,7 @@ def reshape_definition(x: np.ndarray, *, shape: Shape) -> np.ndarray:
     return y
 
 
-def transpose_definition(x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
+def permute_definition(x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
     y = np.empty([x.shape[a] for a in axes])
     for index in np.ndindex(x.shape):
         y[tuple(index[a] for a in axes)] = x[index]
@@ -134,9 +134,9 @@ def reshape_problem(d: Draw) -> Problem:
     return Problem((x,), {"shape": d.one_of("shape", forms)})
 
 
-def transpose_problem(d: Draw) -> Problem:
+def permute_problem(d: Draw) -> Problem:
     x = d.array(*sizes(d))
-    return Problem((x,), {"axes": d.one_of("axes", ((), *permutations(range(-x.ndim, 0))))})
+    return Problem((x,), {"axes": d.one_of("axes", tuple(permutations(range(-x.ndim, 0))))})
 
 
 def broadcast_to_problem(d: Draw) -> Problem:
@@ -170,18 +170,22 @@ reshape = Op(
     method="reshape",
     cost=no_arithmetic,
 )
-transpose = Op(
-    "transpose",
+permute = Op(
+    "permute",
     "x[...]:any -> y[...]",
-    transpose_definition,
-    transpose_problem,
-    doc="Dimensions in another order, as NumPy's transpose (PyTorch's permute): transpose(x, 0, 2, 1); by default reversed.",
+    permute_definition,
+    permute_problem,
+    doc="""Dimensions in another order: permute(x, 0, 2, 1) or permute(x, (0, 2, 1)).
+
+    >>> minidl.permute(Tensor([[[1.0, 2.0]]]), 2, 0, 1).shape  # of [1,1,2]
+    (2, 1, 1)
+    """,
     attrs={"axes": ()},
     canonical=canonical_axes,
     shape=lambda x, *, axes: tuple(x[a] for a in axes),
     workloads={"alexnet.channels_last": {**CONV5, "axes": (0, 2, 3, 1)}},
     gathers="axes",
-    method="transpose",
+    method="permute",
     cost=no_arithmetic,
 )
 broadcast_to = Op(
@@ -199,11 +203,11 @@ broadcast_to = Op(
     cost=no_arithmetic,
 )
 reshape.kernel("array", reshape_forward, reshape_backward, analytic=True)
-transpose.kernel("array", transpose_forward, transpose_backward, analytic=True)
+permute.kernel("array", permute_forward, permute_backward, analytic=True)
 broadcast_to.kernel("array", broadcast_to_forward, broadcast_to_backward, analytic=True)
 
 
-# ---- made of reshape -------------------------------------------------------------------------------------------------
+# ---- made of reshape and permute -------------------------------------------------------------------------------------
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -230,7 +234,25 @@ def unsqueeze(x: Tensor, axis: int) -> Tensor:
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
 
+def transpose(x: Tensor, *axes: int) -> Tensor:
+    """Two dimensions swapped, as in PyTorch: transpose(x, 1, 2). Without axes all of them are reversed: x.T.
+
+    >>> x = Tensor([[[1.0, 2.0, 3.0]]])
+    >>> x.shape, x.transpose(0, 2).shape, x.transpose(1, 2).shape
+    ((1, 1, 3), (3, 1, 1), (1, 3, 1))
+    """
+    with blamed_on("transpose", x):
+        order = list(range(len(x.shape)))
+        if len(axes) not in (0, 2):
+            raise ShapeError(f"axes={axes} must be two, which are swapped, or none; for an order of all use permute")
+        if axes:
+            i, j = (one_axis(a, len(order), "axes") for a in axes)
+            order[i], order[j] = j, i
+    return permute(x, order if axes else order[::-1])
+
+
 bind_method("flatten", flatten)
 bind_method("squeeze", squeeze)
 bind_method("unsqueeze", unsqueeze)
+bind_method("transpose", transpose)
 bind_method("T", property(transpose))

@@ -9,6 +9,8 @@
 The maximum is taken off so that nothing overflows; the values do not change. A score of -inf gets probability 0; where
 all scores are -inf the result is NaN, as in PyTorch. Half types are computed in float32.
 
+Pros: positive, sums to 1: scores of classes become probabilities. Cons: saturates as the sigmoid does; never exactly 0.
+
 Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
 """
 
@@ -21,7 +23,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
-from minidl.ops.axes import one_axis
+from minidl.ops.axes import not_empty, one_axis
 from minidl.ops.half import narrow, widen
 from minidl.signature import Shape
 
@@ -43,7 +45,7 @@ def definition(x: np.ndarray, *, axis: int) -> np.ndarray:
     y = np.empty_like(x)
     lines = np.moveaxis(x, axis, -1)
     for index in np.ndindex(lines.shape[:-1]):
-        weights = [math.exp(score) for score in lines[index]]
+        weights = [math.exp(score - max(lines[index])) for score in lines[index]]
         np.moveaxis(y, axis, -1)[index] = [weight / sum(weights) for weight in weights]
     return y
 
@@ -52,16 +54,24 @@ def canonical(shapes: tuple[Shape], attrs: dict) -> dict:
     return {"axis": one_axis(attrs["axis"], len(shapes[0]))}
 
 
-def problem(d: Draw) -> Problem:
-    spatial = (d.size("H", 3), d.size("W", 3)) if d.flag("spatial") else ()
-    x = 2 * d.array(d.size("N", 4), d.size("C", 5), *spatial)
-    return Problem((x,), {"axis": d.one_of("axis", (-1, 1, 0))})
+def shape(x: Shape, *, axis: int) -> Shape:
+    not_empty("x", x)
+    return x
 
+
+def problem(d: Draw) -> Problem:
+    ndim = d.one_of("ndim", (2, 1, 3, 4))
+    x = d.array(*(d.size(letter, most) for letter, most in zip("NCHW"[:ndim], (4, 5, 3, 2), strict=False)))
+    axis = d.one_of("axis", tuple(range(-1, -ndim - 1, -1)) + tuple(range(ndim)))
+    return Problem((2 * x + d.one_of("offset", OFFSETS),), {"axis": axis})
+
+
+OFFSETS = (0, 1000, -1000)  # no probability sees it; a softmax that forgets the maximum gives 0 / 0 or infinity / infinity
 
 WORKLOADS = {
-    "alexnet": {"N": 128, "C": 1000, "spatial": False},
-    "cifar": {"N": 128, "C": 10, "spatial": False},
-    "segmentation": {"N": 8, "C": 21, "H": 64, "W": 64, "spatial": True, "axis": 1},
+    "alexnet": {"ndim": 2, "N": 128, "C": 1000, "offset": 0},
+    "cifar": {"ndim": 2, "N": 128, "C": 10, "offset": 0},
+    "segmentation": {"ndim": 4, "N": 8, "C": 21, "H": 64, "W": 64, "axis": 1, "offset": 0},
 }
 
 softmax = Op(
@@ -72,6 +82,7 @@ softmax = Op(
     doc=__doc__,
     attrs={"axis": -1},
     canonical=canonical,
+    shape=shape,
     workloads=WORKLOADS,
     cost=lambda x, **_: Cost(other=5 * math.prod(x)),
 )

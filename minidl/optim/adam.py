@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 from minidl.backend import Array, xp_of
@@ -37,7 +38,11 @@ class Adam(Optimizer):
         """Refuse negative numbers and betas outside [0, 1)."""
         non_negative(self.name, options, "lr", "eps", "weight_decay")
         betas = options["betas"]
-        if not (isinstance(betas, tuple | list) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        if not (
+            isinstance(betas, tuple | list)
+            and len(betas) == 2
+            and all(isinstance(b, Real) and 0 <= float(b) < 1 for b in betas)
+        ):
             raise ValueError(f"{self.name}: betas must be two numbers in [0, 1), got {betas!r}")
 
     def slots(self, options: dict[str, Any]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from minidl.backend import Array, xp_of
-from minidl.optim.optimizer import non_negative
+from minidl.optim.optimizer import listed, non_negative
 from minidl.signature import brackets
 from minidl.tensor import Tensor
 
@@ -38,7 +38,7 @@ def clip_grad_norm_(
     non_negative("clip_grad_norm_", {"max_norm": max_norm}, "max_norm")
     if not norm_type >= 1:
         raise ValueError(f"clip_grad_norm_: norm_type must be 1 or more (math.inf: the largest magnitude), got {norm_type!r}")
-    grads = _gradients(parameters)
+    grads = _gradients("clip_grad_norm_", parameters)
     total = _joint_norm(grads, float(norm_type))
     if not math.isfinite(total):
         message = f"clip_grad_norm_: the norm is {total}: {_culprit(grads)}; minidl.detect_anomaly() names the op"
@@ -56,14 +56,14 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of every gradient to [-clip_value, clip_value]."""
     non_negative("clip_grad_value_", {"clip_value": clip_value}, "clip_value")
-    for g in _gradients(parameters):
+    for g in _gradients("clip_grad_value_", parameters):
         g[...] = xp_of(g).clip(g, -float(clip_value), float(clip_value))
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Array]:
+def _gradients(caller: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
     """Those there are, themselves: what edits them edits the parameters' `.grad`."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p.grad for p in parameters if p.grad is not None]
+    given = [parameters] if isinstance(parameters, Tensor) else listed(caller, parameters)
+    return [p.grad for p in given if p.grad is not None]
 
 
 def _joint_norm(grads: list[Array], p: float) -> float:

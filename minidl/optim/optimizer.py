@@ -42,7 +42,7 @@ class Optimizer:
         self.steps: list[int] = []  # updates that each parameter has had
         if isinstance(params, Tensor | dict):
             raise TypeError(f"{self.name}: expected a list of Tensors or groups, got one {type(params).__name__}; write [it]")
-        given: list[Any] = list(params)
+        given = listed(self.name, params)
         if not given:
             raise ValueError(f"{self.name}: no parameters; pass model.parameters() of a model that has some")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
@@ -71,7 +71,7 @@ class Optimizer:
         if not isinstance(group, dict) or "params" not in group:
             raise TypeError(f"{self.name}: expected a group such as {{'params': [...], 'lr': 0.1}}, got {type(group).__name__}")
         params = group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
+        params = [params] if isinstance(params, Tensor) else listed(self.name, params)
         options = {name: value for name, value in group.items() if name != "params"}
         for name in options:
             if name not in self.defaults:
@@ -195,6 +195,15 @@ def slices(w: Array, g: Array, state: dict[str, Array]) -> Iterator[tuple[Array,
     for lo in range(0, w.size, SLICE):
         piece = slice(lo, lo + SLICE)
         yield w[piece], g[piece], {name: a[piece] for name, a in state.items()}
+
+
+def listed(who: str, params: Any) -> list[Any]:
+    """The parameters as a list; a TypeError for a model, or for its method that was not called."""
+    if hasattr(params, "parameters") or not isinstance(params, Iterable):
+        came = type(params).__name__
+        article = "an" if came[0] in "AEIOUaeiou" else "a"
+        raise TypeError(f"{who}: expected parameters, got {article} {came}; write model.parameters()")
+    return list(params)
 
 
 def non_negative(optimizer: str, options: dict[str, Any], *names: str) -> None:

@@ -56,7 +56,11 @@ PATCHES = [
     am("(s / len(labels))", "s", "backward_is_the_derivative"),
     am("(s / len(labels))", "(1 / len(labels))", "backward_is_the_derivative"),
     am("narrow(through_unit(gemm(dcos, v), u, over_x), dy)", "narrow((dcos @ v) * over_x, dy)", "backward_is_the_derivative"),
-    am("narrow(through_unit(gemm(dcos.T, u), v, over_w), dy)", "narrow((dcos.T @ u) * over_w, dy)", "backward_is_the_derivative"),
+    am(
+        "narrow(through_unit(gemm(dcos.T, u), v, over_w), dy)",
+        "narrow((dcos.T @ u) * over_w, dy)",
+        "backward_is_the_derivative",
+    ),
     am("    dcos *= widen(dy) * (s / len(labels))\n", "    dcos *= s / len(labels)\n", "backward_is_linear_and_repeatable"),
     am("dcos = p.copy()", "dcos = p", "arguments_are_left_alone"),
     am("z = s * gemm(u, v.T)  # [N, C]", "z = np.float64(s) * gemm(u, v.T)", "float_types_are_kept"),

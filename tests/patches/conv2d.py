@@ -50,6 +50,7 @@ PATCHES = [
     shifts("add_rows(dY) if needs[2]", "add_rows(dY) if needs[1]", "backward_is_the_derivative"),
     shifts("zeros((N * P * Q", "empty((N * P * Q", "backward_is_linear_and_repeatable"),
     shifts("    x, w = saved\n", "    x, w = saved\n    dy *= 0.5\n", "arguments_are_left_alone"),
+    shifts("narrow(y, x).reshape", "y.reshape", "float_types_are_kept"),
     shifts("empty(w.shape, dtype=w.dtype)", "empty(w.shape)", "float_types_are_kept"),
     shifts("        y += b\n", "        y += b * len(x)\n", "batches_are_independent"),
     window("shifts", "slice(first * gap, first * gap +", "slice(first, first +", "forward_is_the_definition"),

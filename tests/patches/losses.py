@@ -28,6 +28,7 @@ PATCHES = [
     softmax(
         "exp(z - z.max(axis=axis, keepdims=True))", "exp(z - z.max(axis=0, keepdims=True) / 2)", "forward_is_the_definition"
     ),
+    softmax("exp(z - z.max(axis=axis, keepdims=True))", "exp(z)", "forward_is_the_definition"),
     softmax("dx = y * (g - (g * y).sum(axis=axis, keepdims=True))", "dx = y * (1 - y) * g", "backward_is_the_derivative"),
     softmax("(g * y).sum(axis=axis, keepdims=True)", "(g * y).sum(axis=axis, keepdims=True) * 0", "backward_is_the_derivative"),
     softmax("(g * y).sum(axis=axis, keepdims=True)", "g.sum(axis=axis, keepdims=True)", "backward_is_the_derivative"),
@@ -44,6 +45,7 @@ PATCHES = [
     log_softmax(
         "    y = log_probabilities(widen(x), axis)", "    y = log_probabilities(widen(x), -1)", "forward_is_the_definition"
     ),
+    log_softmax("    z = z - z.max(axis=axis, keepdims=True)\n", "", "forward_is_the_definition"),
     log_softmax("dx = g - xp_of(y).exp(y) * g.sum", "dx = g - y * g.sum", "backward_is_the_derivative"),
     log_softmax(
         "g - xp_of(y).exp(y) * g.sum(axis=axis, keepdims=True)", "g - xp_of(y).exp(y)", "backward_is_linear_and_repeatable"
@@ -56,6 +58,14 @@ PATCHES = [
     ),
     log_softmax("return narrow(y, x), (y,)", "return y.astype(x.dtype), (y.astype(np.float64),)", "float_types_are_kept"),
     log_softmax("    xp = xp_of(z)\n", "    xp = np\n", "array_library_does_not_matter"),
+    Patch(
+        "softmax_cross_entropy[log_sum_exp]",
+        "    z = z - z.max(axis=axis, keepdims=True)\n",
+        "",
+        "forward_is_the_definition",
+        "minidl.ops.log_softmax",
+        then="minidl.ops.softmax_cross_entropy",
+    ),
     cross_entropy("-(1 - label_smoothing) * log_p[", "-log_p[", "forward_is_the_definition"),
     cross_entropy("label_smoothing * log_p.mean(axis=1)", "label_smoothing * log_p.sum(axis=1)", "forward_is_the_definition"),
     cross_entropy("    losses = xp.where(counts, losses, 0)\n", "", "forward_is_the_definition"),

@@ -16,7 +16,7 @@ def extremes(kernel: str, old: str, new: str, law: str) -> Patch:
 
 
 SPREAD_SUM = "    return (xp_of(dy).broadcast_to(spread(dy, saved, axis), saved),)"
-SPREAD_MEAN = "    dx = spread(dy, saved, axis) / count(saved, axis)"
+SPREAD_MEAN = "    dx = narrow(spread(widen(dy), saved, axis) / count(saved, axis), dy)"
 SPREAD_VAR = "    return (narrow(scale * spread(dy, x.shape, axis) * (x - m), dy),)"
 SUM = "    return narrow(widen(x).sum(axis=axis, keepdims=keepdims), x)"
 MEAN = "narrow(widen(x).mean(axis=axis, keepdims=keepdims), x)"

@@ -1,4 +1,4 @@
-"""Planted bugs in what moves numbers: reshape, transpose, broadcast_to; getitem; pad; concat, stack."""
+"""Planted bugs in what moves numbers: reshape, permute, broadcast_to; getitem; pad; concat, stack."""
 
 from patches import Patch
 
@@ -24,7 +24,7 @@ def joining(kernel: str, old: str, new: str, law: str) -> Patch:
 
 
 RESHAPED, RESHAPED_BACK = "    return x.reshape(shape), x.shape", "    return (dy.reshape(saved),)"
-TRANSPOSED, TRANSPOSED_BACK = "    return x.transpose(axes), ()", "    return (dy.transpose(inverse),)"
+PERMUTED, PERMUTED_BACK = "    return x.transpose(axes), ()", "    return (dy.transpose(inverse),)"
 BROADCAST, SUMMED = "xp_of(x).broadcast_to(x, shape), x.shape", "    return (unbroadcast(dy, saved),)"
 PICKED, SCATTERED = "    return x[beside(x, index)], x.shape", "        dx[index] = dy\n"
 FILLED, CROPPED = "    y[inner(y.shape, pad)] = x", "    return (dy[inner(dy.shape, pad)],)"
@@ -39,13 +39,13 @@ PATCHES = [
     shape("reshape", RESHAPED_BACK, "    return (dy,)", BACKWARD),
     shape("reshape", RESHAPED_BACK, "    return (dy.T.reshape(saved),)", BACKWARD),
     shape("reshape", RESHAPED_BACK, "    dy *= 1.5\n    return (dy.reshape(saved),)", ALONE),
-    shape("transpose", TRANSPOSED, "    return x.transpose(), ()", FORWARD),
-    shape("transpose", TRANSPOSED, "    return x.reshape([x.shape[a] for a in axes]), ()", FORWARD),
-    shape("transpose", "inverse = [axes.index(i) for i in range(len(axes))]", "inverse = axes", BACKWARD),
-    shape("transpose", TRANSPOSED_BACK, "    return (dy.reshape([dy.shape[i] for i in inverse]),)", BACKWARD),
-    shape("transpose", TRANSPOSED_BACK, "    return (-dy.transpose(inverse),)", BACKWARD),
-    shape("transpose", TRANSPOSED_BACK, "    return (dy.transpose(inverse) ** 3,)", LINEAR),
-    shape("transpose", TRANSPOSED_BACK, "    return (dy.transpose(inverse).astype(np.float64),)", TYPES),
+    shape("permute", PERMUTED, "    return x.transpose(), ()", FORWARD),
+    shape("permute", PERMUTED, "    return x.reshape([x.shape[a] for a in axes]), ()", FORWARD),
+    shape("permute", "inverse = [axes.index(i) for i in range(len(axes))]", "inverse = axes", BACKWARD),
+    shape("permute", PERMUTED_BACK, "    return (dy.reshape([dy.shape[i] for i in inverse]),)", BACKWARD),
+    shape("permute", PERMUTED_BACK, "    return (-dy.transpose(inverse),)", BACKWARD),
+    shape("permute", PERMUTED_BACK, "    return (dy.transpose(inverse) ** 3,)", LINEAR),
+    shape("permute", PERMUTED_BACK, "    return (dy.transpose(inverse).astype(np.float64),)", TYPES),
     shape("broadcast_to", BROADCAST, "np.broadcast_to(x, shape), x.shape", LIBRARY),
     shape("broadcast_to", BROADCAST, "x + np.zeros(shape), x.shape", TYPES),
     shape("broadcast_to", BROADCAST, "xp_of(x).resize(x, shape), x.shape", LIBRARY),

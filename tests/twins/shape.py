@@ -9,7 +9,7 @@ def reshape(x: Any, *, shape: tuple[int, ...]) -> Any:
     return x.reshape(shape)
 
 
-def transpose(x: Any, *, axes: tuple[int, ...]) -> Any:
+def permute(x: Any, *, axes: tuple[int, ...]) -> Any:
     return x.permute(axes)
 
 
@@ -51,7 +51,7 @@ def stack(*xs: Any, axis: int) -> Any:
 
 TWINS = {
     "reshape": reshape,
-    "transpose": transpose,
+    "permute": permute,
     "broadcast_to": broadcast_to,
     "getitem": getitem,
     "pad": pad,

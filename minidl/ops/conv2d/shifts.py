@@ -17,6 +17,7 @@ from __future__ import annotations
 from minidl.backend import Array, xp_of
 from minidl.ops.gemm import add_rows, gemm
 from minidl.ops.groups import groups_of, joined
+from minidl.ops.half import narrow, widen
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, pad
 
 
@@ -28,15 +29,15 @@ def forward(
     y = joined([sum_of_shifts(x[:, c], w[k], windows) for c, k in groups_of(groups, C, K)], axis=1)  # [N*P*Q, K]
     if b is not None:
         y += b
-    return channels_first(y.reshape(N, *windows.grid, K)), (x, w)
+    return channels_first(narrow(y, x).reshape(N, *windows.grid, K)), (x, w)
 
 
 def sum_of_shifts(x: Array, w: Array, windows: Windows) -> Array:
-    """sum_{r,s} x_rs w_rs^T, [N*P*Q, K]."""
-    (N, C), (P, Q), padded = x.shape[:2], windows.grid, pad(x, windows)
-    y = xp_of(x).zeros((N * P * Q, len(w)), dtype=x.dtype)
+    """sum_{r,s} x_rs w_rs^T, [N*P*Q, K]; half types are added up in float32."""
+    (N, C), (P, Q), padded, w = x.shape[:2], windows.grid, pad(x, windows), widen(w)
+    y = xp_of(x).zeros((N * P * Q, len(w)), dtype=w.dtype)
     for r, s in windows.positions():
-        y += gemm(padded[windows.at(r, s)].reshape(-1, C), w[:, :, r, s].T)
+        y += gemm(widen(padded[windows.at(r, s)]).reshape(-1, C), w[:, :, r, s].T)
     return y
 
 
