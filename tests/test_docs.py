@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 import shlex
@@ -118,3 +119,16 @@ def test_the_readme_has_the_two_commands() -> None:
     assert len(commands) == 2
     assert "minidl train" in commands[0]
     assert "pytest" in commands[1]
+
+
+def test_figures_of_the_benchmarks_are_those_of_the_result_files() -> None:
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    results = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in (ROOT / "benchmarks/results").glob("*.json")}
+    for row in results["tape"]["rows"]:
+        figures = " | ".join(f"{row[key]:.1f}" for key in ("forward_us", "alone_us", "backward_us", "kernel_forward_us"))
+        assert f"| {row['op']} | {figures} |" in text
+    for shifts, name in ((True, "with shifts"), (False, "without shifts")):
+        rows = [row for row in results["main_job"]["rows"] if row["shifts"] is shifts]
+        each = " / ".join(f"{100 * row['test_accuracy']:.2f}" for row in rows)
+        mean = 100 * results["main_job"]["means"][name]["test_accuracy"]
+        assert f"| {each} | {mean:.2f} | {max(row['wall_seconds'] for row in rows):.1f} |" in text
