@@ -304,7 +304,7 @@ def _named(kernel: Kernel, grads: tuple) -> Iterator[tuple[int, str, Any]]:
     if not isinstance(grads, tuple | list):
         raise Broken(f"backward must return a tuple with one gradient per input, got {type(grads).__name__}")
     operands = kernel.op.signature.expand(len(grads))
-    if len(operands) != len(grads):
+    if not kernel.op.signature.inputs[0].variadic and len(grads) != len(kernel.op.signature.inputs):
         raise Broken(f"backward must return {len(kernel.op.signature.inputs)} gradients, one per input, got {len(grads)}")
     for i, (operand, dx) in enumerate(zip(operands, grads, strict=True)):
         yield i, f"{operand.name}{i}" if operand.variadic else operand.name, dx
