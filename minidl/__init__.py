@@ -20,7 +20,7 @@ The examples in the docstrings begin after `import minidl` and `from minidl impo
 
 from minidl import data, nn, optim, random
 from minidl.gradcheck import gradcheck
-from minidl.modes import detect_anomaly, enable_grad, grad_enabled, no_grad
+from minidl.modes import detect_anomaly, enable_grad, grad_enabled, no_grad, shapes_only
 from minidl.op import OPS, Cost, Kernel, Op, Problem
 from minidl.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, relu6, sigmoid, silu, softplus, tanh
 from minidl.ops.activations import hardtanh as hard_tanh
@@ -38,6 +38,7 @@ from minidl.ops.activations_classic import (
     piecewise_linear,
     probit,
 )
+from minidl.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from minidl.ops.am_softmax import am_softmax
 from minidl.ops.arithmetic import (
     absolute,
@@ -104,6 +105,7 @@ __all__ = [
     "Tensor",
     "abs",
     "absolute",
+    "adaptive_avg_pool2d",
     "add",
     "am_softmax",
     "arctan",
@@ -181,6 +183,7 @@ __all__ = [
     "relu",
     "relu6",
     "reshape",
+    "shapes_only",
     "sigmoid",
     "silu",
     "sin",

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.extras import install
+
 Array = Any  # numpy.ndarray, cupy.ndarray or a registered stand-in: one formula serves them all
 
 
@@ -78,9 +80,7 @@ def cupy() -> ModuleType:
     try:
         import cupy as module
     except ImportError as error:
-        raise ImportError(
-            "CuPy is not installed: pip install 'minidl[cuda13]' (driver for CUDA 13) or 'minidl[cuda12]'"
-        ) from error
+        raise ImportError(f"CuPy is not installed: {install('cuda13')} (cuda12 for an older driver)") from error
     if module.ndarray not in _LIBRARIES:
         register_library(module.ndarray, Library("cupy", module, module.asarray, module.asnumpy))
     return module
@@ -92,7 +92,7 @@ def cuda_problem() -> str | None:
         import importlib.util
 
         if importlib.util.find_spec("cupy") is None:
-            return "CuPy is not installed: pip install 'minidl[cuda13]' (or 'minidl[cuda12]'), or use --device cpu"
+            return f"CuPy is not installed: {install('cuda13')} (cuda12 for an older driver), or use --device cpu"
     if not cupy().is_available():
         return "CuPy is installed but finds no GPU or driver: run `minidl doctor`, or use --device cpu"
     return None
@@ -126,6 +126,13 @@ def check_device(device: str) -> str:
     if kind != "cuda" or (number and not number.isdigit()):
         raise ValueError(f"device {device!r} is not known: use 'cpu', 'cuda' or 'cuda:0'")
     return f"cuda:{_cuda_index(device)}"
+
+
+def blank(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> Array:
+    """An array of zeros that takes no memory: one 0, seen everywhere. What is written into it is lost."""
+    if xp is np:
+        return np.ndarray(shape, dtype, np.zeros(1, dtype), strides=(0,) * len(shape))
+    return xp.broadcast_to(xp.zeros((), dtype=dtype), shape)
 
 
 def to_device(array: Array, device: str) -> Array:

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from minidl.random import Stream, using_stream
+
 
 class Modes(NamedTuple):
     """What holds where the code runs now."""
@@ -17,7 +19,9 @@ class Modes(NamedTuple):
     grad: bool = True  # is the tape recording?
     anomaly: bool = False  # is every result checked for NaN and infinity?
     replay: bool = False  # is `recompute` running a segment the second time?
+    shapes: bool = False  # does every op give an array of the right shape and type, and compute nothing?
     listener: Callable | None = None  # who hears of every op: listener(kernel, attrs, arrays, out, saved)
+    after_backward: Callable | None = None  # who hears when backward is done with a node: after_backward(node)
 
 
 _MODES: ContextVar[Modes] = ContextVar("modes", default=Modes())  # noqa: B039  (immutable)
@@ -55,6 +59,29 @@ def grad_enabled() -> bool:
     return modes().grad
 
 
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """`with shapes_only():` every op checks its inputs and gives the right shape and type, but computes nothing.
+
+    Such an array takes no memory: it is one 0, seen everywhere (`numpy()` shows zeros). Parameters made inside are so too;
+    initialisers draw nothing, edits in place change nothing, and the stream stays where it is. So the largest model is built
+    and passed in a moment. There is no tape.
+
+    >>> with minidl.shapes_only():
+    ...     layer = nn.Linear(100_000, 100_000)  # 40 GB of weights, if they were there
+    ...     y = layer(Tensor([[0.0] * 100_000]))
+    >>> y.shape, layer.weight.shape
+    ((1, 100000), (100000, 100000))
+    """
+    with _with(shapes=True, grad=False, anomaly=False), using_stream(Stream()):
+        yield
+
+
+def no_numbers() -> bool:
+    """Are arrays mere shapes (`shapes_only`)?"""
+    return modes().shapes
+
+
 def detect_anomaly() -> AbstractContextManager[None]:
     """`with detect_anomaly():` names the op that first makes a NaN or an infinity, forward or backward. Slow."""
     return _with(anomaly=True)
@@ -65,9 +92,10 @@ def anomaly_mode() -> bool:
     return modes().anomaly
 
 
-def listening(listener: Callable) -> AbstractContextManager[None]:
-    """`with listening(f):` calls f(kernel, attrs, arrays, out, saved) for every op (summaries, profilers)."""
-    return _with(listener=listener)
+def listening(listener: Callable, backward: Callable | None = None) -> AbstractContextManager[None]:
+    """`with listening(f, g):` calls f(kernel, attrs, arrays, out, saved) after every op, and g(node) after backward has passed
+    a node, which is the `out.node` of an op (summaries, profilers)."""
+    return _with(listener=listener, after_backward=backward)
 
 
 def replaying() -> AbstractContextManager[None]:

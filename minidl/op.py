@@ -25,6 +25,7 @@ from minidl.arguments import as_arrays, split
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.modes import anomaly_mode
+from minidl.receptive_field import Seen
 from minidl.signature import Shape, ShapeError, Signature, told
 from minidl.tensor import Tensor, record
 
@@ -102,6 +103,8 @@ class Op:
                 the device, so there it runs only under detect_anomaly
     workloads   name -> answers for a Table draw: the shapes that real networks use
     cost        cost(*shapes, **attrs) -> Cost
+    sees        sees(*shapes, **attrs) -> what an output position sees of the input (see minidl/receptive_field.py), so that
+                summaries know how much of the image a layer sees; default: not known
     batched     are the images of a batch independent? default: yes if the output's first dimension is N
     gathers     attribute that collects extra positional arguments: x.reshape(2, 3)
     method      names bound on Tensor: "__add__", "sum"; `reflected` names swap the operands
@@ -134,6 +137,7 @@ class Op:
         domain: Callable[..., None] | None = None,
         workloads: dict[str, dict[str, Any]] | None = None,
         cost: Callable[..., Cost] | None = None,
+        sees: Callable[..., Seen] | None = None,
         batched: bool | None = None,
         gathers: str | None = None,
         method: str | tuple[str, ...] = (),
@@ -142,7 +146,7 @@ class Op:
         self.name, self.signature, self.definition, self.problem = name, Signature(signature), definition, problem
         self.__doc__, self.__name__ = doc, name
         self.attrs, self.workloads, self.gathers = dict(attrs or {}), dict(workloads or {}), gathers
-        self._shape, self.canonical, self.domain, self._cost = shape, canonical, domain, cost
+        self._shape, self.canonical, self.domain, self._cost, self.sees = shape, canonical, domain, cost, sees
         first = self.signature.output.dims[:1]
         self.batched = first == ("N",) if batched is None else batched
         self.kernels: dict[str, Kernel] = {}

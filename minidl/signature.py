@@ -3,6 +3,7 @@
     x[N,C,H,W] w[K,Cg,R,S] b[K]? -> y[N,K,P,Q]
     xs[...]*  ->  y[...]                         variadic: any number of arrays
     scores[N,C] labels[N]:int -> loss[]          a kind other than float: int, bool, key (uint64), any
+    x[...]:any -> y[...]:int                     an output is of the inputs' type, or int, or what a sum has (`:sum`)
     x[N,C,...] w[C]? -> y[N,C,...]; mean[C] var[C]      after the semicolon: outputs without a gradient
 
 `...` stands for any number of dimensions. A name bound twice must have one size. There is no arithmetic in the string:
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+import numpy as np
 
 Shape = tuple[int, ...]
 _OPERAND = re.compile(r"(?P<name>\w+)\[(?P<dims>[^\]]*)\](?P<mark>[?*]?)(?::(?P<kind>\w+))?")
@@ -91,6 +94,12 @@ class Signature:
             (_ellipsis(o, s) for o, s in zip(self.expand(len(shapes)), shapes, strict=True) if s and "..." in o.dims), ()
         )
         return tuple(size for dim in self.output.dims for size in (rest if dim == "..." else (sizes[dim],)))
+
+    def output_type(self, dtype: np.dtype) -> np.dtype:
+        """The output's element type for inputs of this one."""
+        if self.output.kind == "sum":  # NumPy adds booleans and small integers up in 64 bits
+            return np.zeros(1, dtype).sum().dtype
+        return np.dtype(np.int64) if self.output.kind == "int" else dtype
 
 
 def _operands(text: str) -> tuple[Operand, ...]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl import backend, executor
-from minidl.backend import Array, is_array, xp_of
+from minidl.backend import Array, blank, is_array, xp_of
 from minidl.locks import Version, overlap, unlocked
 from minidl.methods import Methods
 from minidl.modes import grad_enabled, modes
@@ -174,16 +174,26 @@ class Tensor(Methods):
     @contextmanager
     def editing(self) -> Iterator[Array]:
         """The array, writable inside the block; afterwards the version is one higher, so backward can tell."""
+        if modes().shapes:
+            yield blank(self.shape, self.dtype)
+            return
         if self.requires_grad and grad_enabled():
             raise RuntimeError(
                 f"in-place edit of a Tensor {brackets(self.shape)} that requires a gradient: the tape could not see it; "
                 "write `with minidl.no_grad():` around it, or compute a new Tensor"
+            )
+        if self.size > 1 and not any(self.data.strides):
+            raise RuntimeError(
+                f"in-place edit of a Tensor {brackets(self.shape)} without numbers: it was made inside shapes_only(); "
+                "build the model outside"
             )
         with unlocked(self.data, self._version):
             self._version[0] += 1
             yield self.data
 
     def _edit(self, how: str, value: Any) -> Tensor:
+        if modes().shapes:
+            return self
         with self.editing() as data:
             getattr(data, how)(_plain(value))
         return self
@@ -206,6 +216,8 @@ class Tensor(Methods):
         return self.copy_(0)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if modes().shapes:
+            return
         with self.editing() as data:
             data[tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)] = _plain(value)
 
@@ -248,9 +260,12 @@ class Tensor(Methods):
         >>> x.grad.item()  # 6 + 10 * 6
         66.0
         """
+        if modes().shapes:
+            raise RuntimeError("backward: inside shapes_only() there are no numbers and no tape; leave that block first")
         if not self.requires_grad:
             raise RuntimeError(
-                "backward: this Tensor is on no tape: no input had requires_grad=True, or it was made under no_grad()"
+                "backward: this Tensor is on no tape: no input had requires_grad=True, or it was made under no_grad() "
+                "or shapes_only()"
             )
         xp = xp_of(self.data)
         if dy is None:
@@ -264,6 +279,7 @@ class Tensor(Methods):
         if dy.shape != self.shape:
             raise ValueError(f"backward: dy must have shape {brackets(self.shape)}, got {brackets(dy.shape)}")
         heap: list[Node] = []
+        hear = modes().after_backward
         deliver(self.node or self, dy, True, heap)
         try:
             while heap:
@@ -274,6 +290,8 @@ class Tensor(Methods):
                     node.pass_on(dy, grads, heap)
                 if not retain_graph:
                     node.release()
+                if hear is not None:
+                    hear(node)
         finally:
             for node in heap:  # only after an error: leave nothing half-summed on the tape
                 node.grad, node.owned = None, False

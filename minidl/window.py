@@ -105,7 +105,8 @@ class Windows(NamedTuple):
         """As many windows as fit on an image [..., H, W]; a ShapeError if not even one does.
 
         size       [..., R, S]
-        ceil_mode  one more where a rest is left over, if it starts inside the image or the padding before it
+        ceil_mode  one more where a rest is left over, if it starts inside the image or the padding before it; also the first,
+                   if less than a step is lacking
         """
         image, size = image[-2:], size[-2:]
         P, Q = (
@@ -143,12 +144,12 @@ def _along(axis: int, length: int, padding: tuple[int, ...], size: int, step: in
     """How many windows lie along one axis of the image."""
     (before, after), covered = padding, gap * (size - 1) + 1
     rest = length + before + after - covered
-    if rest < 0:
+    if (lacking := -rest - (step - 1 if ceil_mode else 0)) > 0:  # rounded up, less than a step may be lacking
         what, H, R = ("rows", "H", "R") if axis == 0 else ("columns", "W", "S")
         spread = f" at dilation {gap}" if gap > 1 else ""
         raise ShapeError(
             f"a window of {covered} {what} ({R}={size}{spread}) does not fit into {length + before + after} "
-            f"({H}={length}, padding {before} + {after}); pad by {-rest} more, or use a smaller window"
+            f"({H}={length}, padding {before} + {after}); pad by {lacking} more, or use a smaller window"
         )
     if not ceil_mode:
         return rest // step + 1

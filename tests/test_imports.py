@@ -14,36 +14,43 @@ PACKAGE = ROOT / "minidl"
 
 # room -> the rooms it may import; a name stands for minidl/<name>.py or the package minidl/<name>/
 ARROWS = {
-    "backend": set(),
+    "backend": {"extras"},
     "signature": set(),
-    "modes": set(),
+    "modes": {"random"},
     "draw": set(),
     "derivative": set(),
     "methods": {"tensor"},  # for type checkers only
     "locks": {"backend"},
     "random": {"backend"},
-    "executor": {"backend", "op"},  # op: for type checkers only
+    "executor": {"backend", "modes", "op"},  # op: for type checkers only
     "tape": {"backend", "locks", "modes", "signature", "op", "tensor"},  # op, tensor: for type checkers only
     "tensor": {"backend", "executor", "locks", "methods", "modes", "signature", "tape", "op"},  # op: for type checkers only
     "recompute": {"backend", "modes", "random", "tape", "tensor"},
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
-    "op": {"arguments", "backend", "draw", "executor", "modes", "random", "signature", "tensor"},
-    "ops": {"backend", "draw", "op", "random", "signature", "tensor", "window", "ops"},
+    "receptive_field": {"signature"},
+    "op": {"arguments", "backend", "draw", "executor", "modes", "random", "receptive_field", "signature", "tensor"},
+    "ops": {"backend", "draw", "op", "random", "receptive_field", "signature", "tensor", "window", "ops"},
     "gradcheck": {"backend", "derivative", "modes", "random", "signature", "tensor"},
     "verdicts": {"backend", "signature"},
     "laws": {"backend", "derivative", "executor", "op", "signature", "verdicts"},
     "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor", "window"},
     "optim": {"backend", "modes", "optim", "signature", "tensor"},
-    "data": {"backend", "data", "random", "tensor"},
-    "plots": set(),
+    "extras": set(),
+    "data": {"backend", "data", "extras", "random", "tensor"},
+    "plots": {"extras"},
     "recipe": {"data", "optim", "tensor"},
-    "modelfile": {"nn"},
-    "train": {"backend", "data", "modelfile", "modes", "nn", "ops", "optim", "random", "recipe", "tensor"},
-    "runs": {"data", "modelfile", "nn"},
+    "modelfile": {"modes", "nn"},
+    "evaluation": {"backend", "data", "modelfile", "modes", "nn", "ops", "random", "tensor"},
+    "state": {"nn", "optim", "signature"},
+    "train": {"backend", "data", "evaluation", "modes", "nn", "optim", "random", "recipe", "state", "tensor"},
+    "runs": {"data", "modelfile", "nn", "state"},
     "progress": {"train"},
-    "summary": {"backend", "modelfile", "modes", "nn", "op", "tensor", "train"},
-    "doctor": {"backend", "data"},
+    "naming": {"nn"},
+    "memory": {"backend", "evaluation", "modelfile", "modes", "naming", "op"}
+    | {"optim", "random", "recipe", "signature", "tape", "tensor"},
+    "summary": {"evaluation", "memory", "modelfile", "modes", "naming", "nn", "op", "receptive_field", "tensor"},
+    "doctor": {"backend", "data", "extras"},
     "cli": {"modelfile"},
     "grader": {"backend", "derivative", "draw", "executor", "grader", "laws", "op", "signature", "verdicts"},
     "check": {"grader", "laws", "op"},

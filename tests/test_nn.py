@@ -77,7 +77,7 @@ LAYERS: dict[str, tuple[Callable[[], Module], tuple[int, ...]]] = {
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), IMAGE),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, 2, ceil_mode=True), IMAGE),
     "AvgPool2d": (lambda: nn.AvgPool2d(2), IMAGE),
-    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(1), IMAGE),
+    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((4, 2)), IMAGE),
     "BatchNorm1d": (lambda: nn.BatchNorm1d(4), ROW),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
     "LocalResponseNorm": (lambda: nn.LocalResponseNorm(3, alpha=0.5, convention="paper"), IMAGE),
@@ -222,9 +222,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "LeakyReLU: it takes negative_slope=0.01; got (slope=0.1)": lambda: nn.LeakyReLU(slope=0.1),
     "ReLU: it takes no arguments; got (inplace=True)": lambda: nn.ReLU(inplace=True),
     "Hardtanh: it takes min_val=-1.0, max_val=1.0; got (1, 2, 3)": lambda: nn.Hardtanh(1, 2, 3),
-    "AdaptiveAvgPool2d: only output_size 1 is offered, got (6, 6); use AvgPool2d for other sizes": lambda: nn.AdaptiveAvgPool2d(
-        (6, 6)
-    ),
+    "AdaptiveAvgPool2d: output_size must be an int or a pair of ints, 1 or more; got 0": lambda: nn.AdaptiveAvgPool2d(0),
 }
 
 

@@ -105,7 +105,7 @@ LAYERS: dict[str, Callable[[Callable, str], Case]] = {
     "ConvTranspose2d": draw_conv,
     "MaxPool2d": draw_pool,
     "AvgPool2d": draw_pool,
-    "AdaptiveAvgPool2d": draw_activation(st.just(1)),
+    "AdaptiveAvgPool2d": draw_activation(st.sampled_from([1, 3, (1, 1), (2, 3), (None, 2)])),
     "BatchNorm1d": draw_batch_norm,
     "BatchNorm2d": draw_batch_norm,
     "LocalResponseNorm": draw_lrn,

@@ -80,6 +80,12 @@ def test_sizes_of_known_layers() -> None:
     assert Windows.over((112, 112), (3, 3), (2, 2), (0, 0, 0, 0)).grid == (55, 55)
 
 
+def test_ceil_mode_makes_a_first_window_that_lacks_less_than_a_step() -> None:
+    assert Windows.over((2, 4), (3, 3), (2, 2), (0, 0, 0, 0), ceil_mode=True).grid == (1, 2)  # as PyTorch
+    with pytest.raises(ShapeError, match="a window of 3 rows"):
+        Windows.over((1, 4), (3, 3), (2, 2), (0, 0, 0, 0), ceil_mode=True)
+
+
 def test_ceil_mode_makes_no_window_that_starts_after_the_image() -> None:
     assert Windows.over((3, 3), (2, 2), (2, 2), (1, 1, 1, 1), ceil_mode=True).grid == (2, 2)  # rows -1, 1; 3 is padding
     assert Windows.over((4, 4), (2, 2), (2, 2), (1, 1, 1, 1), ceil_mode=True).grid == (3, 3)

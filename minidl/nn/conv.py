@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl.nn import init
 from minidl.nn.checks import whole, window
 from minidl.nn.module import Module, Parameter
@@ -29,8 +27,8 @@ class _Convolution(Module):
             raise ValueError(f"{type(self).__name__}: groups must divide both numbers of channels; got {given}")
         window(self, attrs["padding"], attrs["dilation"], kernel_size=kernel_size, stride=attrs["stride"])
         self.kernel_size, self.attrs = pair("kernel_size", kernel_size), attrs
-        self.weight = Parameter(np.zeros((*self.filters(groups), *self.kernel_size), np.float32))
-        self.bias = Parameter(np.zeros(self.out_channels, np.float32)) if bias else None
+        self.weight = Parameter.zeros(*self.filters(groups), *self.kernel_size)
+        self.bias = Parameter.zeros(self.out_channels) if bias else None
         self.reset_parameters()
 
     def filters(self, groups: int) -> Pair:

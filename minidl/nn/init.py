@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minidl.backend import to_device
-from minidl.modes import no_grad
+from minidl.modes import no_grad, no_numbers
 from minidl.nn.module import Module
 from minidl.random import stream
 from minidl.signature import Shape, brackets
@@ -52,18 +52,26 @@ def ones_(tensor: Tensor) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in [a, b)."""
-    values = stream().generator().random(tensor.shape, dtype=np.float32)
-    values *= b - a
-    values += a
-    return _put(tensor, values)
+    return _drawn(tensor, "random", b - a, a)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with this mean and standard deviation."""
-    values = stream().generator().standard_normal(tensor.shape, dtype=np.float32)
-    values *= std
-    values += mean
-    return _put(tensor, values)
+    return _drawn(tensor, "standard_normal", std, mean)
+
+
+def _drawn(tensor: Tensor, distribution: str, scale: float, shift: float) -> Tensor:
+    if no_numbers():
+        return tensor
+    with no_grad(), tensor.editing() as data:
+        in_place = isinstance(data, np.ndarray) and data.dtype == np.float32 and data.flags.c_contiguous
+        values = data if in_place else np.empty(tensor.shape, np.float32)
+        getattr(stream().generator(), distribution)(dtype=np.float32, out=values)
+        values *= scale
+        values += shift
+        if not in_place:
+            data[...] = to_device(values, tensor.device)
+    return tensor
 
 
 def _put(tensor: Tensor, values: np.ndarray) -> Tensor:
@@ -152,6 +160,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """
     if tensor.ndim < 2:
         raise ValueError(f"init: orthogonal_ needs 2 or more dimensions, got {brackets(tensor.shape)}")
+    if no_numbers():
+        return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     tall = stream().generator().standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)

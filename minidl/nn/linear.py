@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from minidl.nn import init
 from minidl.nn.checks import whole
 from minidl.nn.module import Module, Parameter
@@ -21,8 +19,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         self.in_features = whole(self, "in_features", in_features)
         self.out_features = whole(self, "out_features", out_features)
-        self.weight = Parameter(np.zeros((self.out_features, self.in_features), np.float32))
-        self.bias = Parameter(np.zeros(self.out_features, np.float32)) if bias else None
+        self.weight = Parameter.zeros(self.out_features, self.in_features)
+        self.bias = Parameter.zeros(self.out_features) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

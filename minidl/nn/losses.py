@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl.nn import init
 from minidl.nn.checks import number, whole
 from minidl.nn.module import Module, Parameter
@@ -85,7 +83,7 @@ class AMSoftmax(Module):
     def __init__(self, features: int, classes: int, s: float = 30.0, m: float = 0.35):
         self.features, self.classes = whole(self, "features", features), whole(self, "classes", classes)
         self.s, self.m = number(self, "s", s, above=0), number(self, "m", m, least=0)
-        self.weight = Parameter(np.zeros((self.classes, self.features), np.float32))
+        self.weight = Parameter.zeros(self.classes, self.features)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

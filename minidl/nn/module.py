@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.backend import is_array, to_device, to_numpy
-from minidl.modes import no_grad
-from minidl.signature import brackets
+from minidl.backend import blank, is_array, to_device, to_numpy, xp_of
+from minidl.modes import no_grad, no_numbers
+from minidl.nn.loaded import Loaded, compare
 from minidl.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -31,6 +31,12 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True, *, dtype: Any = None, device: str | None = None):
         super().__init__(data, requires_grad, dtype=dtype, device=device)
+        _forget_numbers(self)
+
+    @classmethod
+    def zeros(cls, *shape: int) -> Parameter:
+        """A float32 parameter of this shape, for an initialiser to fill; inside `shapes_only` not even zeros are made."""
+        return cls(blank(shape, np.float32) if no_numbers() else np.zeros(shape, np.float32))
 
 
 class Buffer(Tensor):
@@ -40,13 +46,13 @@ class Buffer(Tensor):
 
     def __init__(self, data: Any, *, dtype: Any = None, device: str | None = None):
         super().__init__(data, False, dtype=dtype, device=device)
+        _forget_numbers(self)
 
 
-class Loaded(NamedTuple):
-    """What `load_state_dict(strict=False)` could not match."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+def _forget_numbers(tensor: Tensor) -> None:
+    """Inside `shapes_only` a part of a model is a shape."""
+    if no_numbers():
+        tensor.data = blank(tensor.shape, tensor.dtype, xp_of(tensor.data))
 
 
 class Module:
@@ -66,6 +72,7 @@ class Module:
     """
 
     training = True  # train() and eval() set it; Dropout and BatchNorm look at it
+    frozen = False  # nn.freeze sets it: train() then leaves this part in evaluation mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; `module(x)` calls it."""
@@ -156,9 +163,9 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Overwrite parameters and buffers by the arrays (or Tensors) of the same names.
 
-        strict  every name must match; otherwise what does not is returned as (missing_keys, unexpected_keys)
+        strict  every name must match; otherwise what does not is in the result's missing_keys and unexpected_keys
 
-        Raises ValueError that lists all that is wrong, shapes always included; then nothing has been loaded.
+        Raises ValueError that names what is wrong, shapes always included; then nothing has been loaded.
         """
         if not isinstance(state, Mapping):
             came = type(state).__name__
@@ -167,21 +174,18 @@ class Module:
             )
         ours = dict(self._tensors())
         arrays = {name: _as_array(value) for name, value in state.items() if name in ours}
-        missing = [n for n in ours if n not in state and not n.endswith("num_batches_tracked")]  # old files lack the count
-        unexpected = [name for name in state if name not in ours]
-        wrong = [
-            f"{name} expects {brackets(ours[name].shape)}, got {brackets(array.shape)}"
-            for name, array in arrays.items()
-            if array.shape != ours[name].shape
-        ]
-        if wrong or (strict and (missing or unexpected)):
-            report = {"missing": missing, "unexpected": unexpected, "wrong shape": wrong}
-            told = "; ".join(f"{what}: {_some(names)}" for what, names in report.items() if names)
+        shapes = {name: arrays[name].shape if name in arrays else () for name in state}
+        found = compare(type(self).__name__, {name: t.shape for name, t in ours.items()}, shapes)
+        if misfits := found.misfits(strict):
+            told = "; ".join(misfits)
             raise ValueError(f"load_state_dict: this is not the state of {type(self).__name__}, nothing was loaded; {told}")
+        for name in found.loaded_keys:
+            if arrays[name].dtype.kind not in "fiub":
+                raise TypeError(f"load_state_dict: {name} expects numbers, got {arrays[name].dtype}; nothing was loaded")
         with no_grad():
-            for name, array in arrays.items():
-                ours[name].copy_(to_device(array, ours[name].device))
-        return Loaded(missing, unexpected)
+            for name in found.loaded_keys:
+                ours[name].copy_(to_device(arrays[name], ours[name].device))
+        return found
 
     # ---- changes to all that is inside -------------------------------------------------------------------------------
 
@@ -193,9 +197,9 @@ class Module:
         return self
 
     def train(self: M, mode: bool = True) -> M:
-        """Training mode: Dropout drops, BatchNorm uses and gathers the statistics of the batch."""
+        """Training mode: Dropout drops, BatchNorm uses and gathers the statistics of the batch; not in frozen parts."""
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = bool(mode) and not module.frozen
         return self
 
     def eval(self: M) -> M:
@@ -278,8 +282,3 @@ def _once(pairs: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 def _as_array(value: Any) -> Any:
     value = value.data if isinstance(value, Tensor) else value
     return value if is_array(value) else np.asarray(value)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """The first few, and how many more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

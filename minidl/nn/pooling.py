@@ -7,6 +7,7 @@ from typing import Any
 from minidl.nn.checks import window
 from minidl.nn.module import Module
 from minidl.op import Op
+from minidl.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from minidl.ops.avg_pool2d import avg_pool2d
 from minidl.ops.global_avg_pool2d import global_avg_pool2d
 from minidl.ops.max_pool2d import max_pool2d
@@ -88,18 +89,21 @@ class AvgPool2d(_Pooling):
 
 
 class AdaptiveAvgPool2d(Module):
-    """The mean of every feature map, whatever its size: output_size 1 is the one that is offered."""
+    """The means of P x Q windows that cover feature maps of any size.
 
-    def __init__(self, output_size: int | Pair = 1):
-        if output_size not in (1, (1, 1)):
-            raise ValueError(
-                f"AdaptiveAvgPool2d: only output_size 1 is offered, got {output_size!r}; use AvgPool2d for other sizes"
-            )
+    output_size  P, Q: an int or a pair; None in a pair keeps the map's own size
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] = 1):
+        given = tuple(n if n is not None else 1 for n in output_size) if isinstance(output_size, tuple) else output_size
+        window(self, output_size=given)
         self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] -> y [N, C, 1, 1]."""
-        return global_avg_pool2d(x)
+        """x [N, C, H, W] -> y [N, C, P, Q]."""
+        if self.output_size in (1, (1, 1)):
+            return global_avg_pool2d(x)
+        return adaptive_avg_pool2d(x, output_size=self.output_size)
 
     def extra_repr(self) -> str:
         """As PyTorch prints it."""

@@ -96,8 +96,8 @@ def problem(d: Draw) -> Problem:
 
 
 WORKLOADS = {
-    "lenet.pool1": {"N": 128, "C": 6, "H": 28, "W": 28, "kernel_size": 2},
-    "googlenet.aux": {"N": 128, "C": 512, "H": 14, "W": 14, "kernel_size": 5, "stride": 3},
+    "lenet.S2": {"N": 128, "C": 6, "H": 28, "W": 28, "kernel_size": 2},
+    "googlenet.head": {"N": 128, "C": 512, "H": 14, "W": 14, "kernel_size": 5, "stride": 3},
     "inception_v3.mixed": {"N": 32, "C": 288, "H": 35, "W": 35, "kernel_size": 3, "stride": 1, "padding": 1},
 }
 
@@ -112,5 +112,6 @@ avg_pool2d = Op(
     canonical=pooling.canonical,
     workloads=WORKLOADS,
     cost=lambda x, **attrs: Cost(other=math.prod(pooling.shape(x, **attrs)) * math.prod(attrs["kernel_size"])),
+    sees=pooling.sees,
 )
 avg_pool2d.kernel("shifts", forward, backward)

@@ -25,6 +25,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.batch_norm import WORKLOADS, all_but_channels, along_channels
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import each
 
 
 def forward(x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, *, eps: float) -> tuple[Array, tuple]:
@@ -83,5 +84,6 @@ batch_norm_inference = Op(
     attrs={"eps": 1e-5},
     workloads=WORKLOADS,
     cost=lambda x, *_, **__: Cost(other=3 * math.prod(x)),
+    sees=each,
 )
 batch_norm_inference.kernel("scale_and_shift", forward, backward, analytic=True)

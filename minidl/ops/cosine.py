@@ -24,6 +24,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.gemm import gemm
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import everything
 from minidl.signature import Shape
 
 TINY = 1e-12  # a vector no longer than this has no direction
@@ -88,5 +89,6 @@ cosine_logits = Op(
     doc=__doc__,
     workloads=WORKLOADS,
     cost=cost,
+    sees=everything,
 )
 cosine_logits.kernel("unit_rows", forward, backward, analytic=True)

@@ -29,6 +29,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.random import random_bits
+from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
 
@@ -90,8 +91,12 @@ dropout = Op(
     shape=shape,
     workloads={
         "alexnet.fc6": {"N": 128, "D": 4096, "spatial": False, "style": "paper"},
+        "vgg16.fc6": {"N": 64, "D": 4096, "spatial": False},
+        "googlenet.head": {"N": 128, "D": 1024, "spatial": False, "p": 0.7},
         "googlenet": {"N": 128, "D": 1024, "spatial": False, "p": 0.4},
+        "inception_v3": {"N": 32, "D": 2048, "spatial": False},
     },
     cost=lambda x, *_, **__: Cost(other=2 * math.prod(x)),
+    sees=each,
 )
 dropout.kernel("philox", forward, backward, analytic=True)

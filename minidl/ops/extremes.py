@@ -21,6 +21,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import one_axis
 from minidl.ops.reduce import ALL, AXES, canonical, of_each_group, shape, shape_not_empty, sizes, spread
+from minidl.receptive_field import mixing
 from minidl.signature import Shape
 
 
@@ -80,6 +81,7 @@ max_ = Op(
     workloads={"imagenet.logits": LOGITS},
     cost=lambda x, **_: Cost(other=math.prod(x)),
     method="max",
+    sees=lambda x, *, axis, **_: mixing(len(x), axis),
 )
 min_ = Op(
     "min",
@@ -93,10 +95,11 @@ min_ = Op(
     workloads={"imagenet.logits": LOGITS},
     cost=lambda x, **_: Cost(other=math.prod(x)),
     method="min",
+    sees=lambda x, *, axis, **_: mixing(len(x), axis),
 )
 argmax = Op(
     "argmax",
-    "x[...]:any -> y[...]",
+    "x[...]:any -> y[...]:int",
     of_each_group(lambda values: values.index(max(values))),
     problem_argmax,
     doc="Where the largest value over `axis` is (int64; the first of ties; in the flattened x for axis=None). No gradient.",

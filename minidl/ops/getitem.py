@@ -31,6 +31,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem, bind_method
 from minidl.ops.axes import blamed_on, many_axes
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import Seen, Slide
 from minidl.signature import Shape, ShapeError, brackets
 from minidl.tensor import Tensor
 
@@ -212,6 +213,18 @@ def problem(d: Draw) -> Problem:
     return Problem((x,), {"index": d.one_of("index", basic + arrays)})
 
 
+def sees(x: Shape, *, index: tuple) -> Seen:
+    """Rows and columns cut out by slices, backwards too; not known where ints, arrays or None stand there."""
+    if len(x) < 2 or not all(isinstance(part, slice) for part in index[-2:]) or arrays_in(index):
+        return None
+
+    def along(axis: int) -> Slide:
+        first, _, step = index[axis].indices(x[axis])
+        return Slide(lambda q: (first + q * step,), into=step)
+
+    return along(-2), along(-1)
+
+
 getitem = Op(
     "getitem",
     "x[...]:any -> y[...]",
@@ -224,6 +237,7 @@ getitem = Op(
     domain=domain,
     workloads={"batch": {"N": 4096, "C": 1, "H": 1024, "index": [np.arange(128) * 31]}},
     cost=lambda x, *, index: Cost(other=math.prod(shape(x, index=index)) if arrays_in(index) else 0),
+    sees=sees,
 )
 getitem.kernel("array", forward, backward, analytic=True)
 

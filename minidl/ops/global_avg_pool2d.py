@@ -18,6 +18,7 @@ from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Op, Problem
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import everything
 from minidl.signature import Shape
 
 
@@ -54,8 +55,10 @@ global_avg_pool2d = Op(
     shape=shape,
     workloads={
         "googlenet": {"N": 128, "C": 1024, "H": 7, "W": 7},
+        "inception_v3": {"N": 32, "C": 2048, "H": 8, "W": 8},
         "resnet20": {"N": 128, "C": 64, "H": 8, "W": 8},
         "resnet50": {"N": 128, "C": 2048, "H": 7, "W": 7},
     },
+    sees=everything,
 )
 global_avg_pool2d.kernel("mean", forward, backward, analytic=True)

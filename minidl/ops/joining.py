@@ -23,6 +23,7 @@ from minidl.op import Cost, Op, Problem, bind_method
 from minidl.ops.axes import blamed_on, one_axis, whole
 from minidl.ops.getitem import getitem
 from minidl.ops.reduce import sizes
+from minidl.receptive_field import STAY
 from minidl.signature import Shape, ShapeError, brackets
 from minidl.tensor import Tensor
 
@@ -152,6 +153,7 @@ concat = Op(
     domain=one_type("concat"),
     workloads={"googlenet.3a": {**IMAGES, "arrays": 4, "n0": 64, "n1": 128, "n2": 32, "n3": 32}},
     cost=lambda *xs, axis: Cost(),
+    sees=lambda *xs, axis: (STAY, STAY) if axis < len(xs[0]) - 2 or len(xs[0]) < 3 else None,
 )
 stack = Op(
     "stack",
@@ -169,6 +171,7 @@ stack = Op(
     domain=one_type("stack"),
     workloads={"batch of images": {"ndim": 3, "N": 3, "C": 224, "H": 224, "axis": 0, "arrays": 32}},
     cost=lambda *xs, axis: Cost(),
+    sees=lambda *xs, axis: (STAY, STAY) if axis < len(xs[0]) - 1 else None,
 )
 concat.kernel("array", concat_forward, concat_backward, analytic=True)
 stack.kernel("array", stack_forward, stack_backward, analytic=True)

@@ -27,6 +27,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.gemm import add_rows, gemm
 from minidl.ops.matmul import rows
+from minidl.receptive_field import everything_in_a_row
 from minidl.signature import Shape
 
 
@@ -76,14 +77,19 @@ linear = Op(
     problem,
     doc=__doc__,
     workloads={
-        "lenet.c5": layer(128, 400, 120),
-        "lenet.f6": layer(128, 120, 84),
+        "lenet.F6": layer(128, 120, 84),
         "lenet.output": layer(128, 84, 10),
         "alexnet.fc6": layer(128, 9216, 4096),
         "alexnet.fc7": layer(128, 4096, 4096),
         "alexnet.fc8": layer(128, 4096, 1000),
-        "vgg16.fc6": layer(32, 25088, 4096),
+        "vgg16.fc6": layer(64, 25088, 4096),
+        "googlenet.head.fc1": layer(128, 2048, 1024),
+        "googlenet.fc": layer(128, 1024, 1000),
+        "inception_v3.fc": layer(32, 2048, 1000),
+        "resnet50.fc": layer(128, 2048, 1000),
+        "resnet20.fc": layer(128, 64, 10),
     },
     cost=cost,
+    sees=everything_in_a_row,
 )
 linear.kernel("gemm", forward, backward)

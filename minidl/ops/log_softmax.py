@@ -21,6 +21,7 @@ from minidl.backend import Array, xp_of
 from minidl.op import Cost, Op
 from minidl.ops.half import narrow, widen
 from minidl.ops.softmax import WORKLOADS, canonical, problem, shape
+from minidl.receptive_field import mixing
 
 
 def log_probabilities(z: Array, axis: int = -1) -> Array:
@@ -62,5 +63,6 @@ log_softmax = Op(
     shape=shape,
     workloads=WORKLOADS,
     cost=lambda x, **_: Cost(other=5 * math.prod(x)),
+    sees=lambda x, *, axis: mixing(len(x), [axis]),
 )
 log_softmax.kernel("stable", forward, backward, analytic=True)

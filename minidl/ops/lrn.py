@@ -28,6 +28,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
 
@@ -93,7 +94,10 @@ lrn = Op(
     workloads={
         "alexnet.norm1": {"N": 128, "C": 96, "H": 55, "W": 55, "k": 2.0, "convention": "paper"},
         "alexnet.norm2": {"N": 128, "C": 256, "H": 27, "W": 27, "k": 2.0, "convention": "paper"},
+        "googlenet.norm1": {"N": 128, "C": 64, "H": 56, "W": 56},
+        "googlenet.norm2": {"N": 128, "C": 192, "H": 56, "W": 56},
     },
     cost=lambda x, *, n, **_: Cost(other=(n + 5) * int(np.prod(x))),
+    sees=each,
 )
 lrn.kernel("window", forward, backward, analytic=True)

@@ -21,6 +21,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.gemm import gemm
 from minidl.ops.pointwise import unbroadcast
+from minidl.receptive_field import everything_in_a_row
 from minidl.signature import Shape, ShapeError, brackets
 
 
@@ -110,5 +111,6 @@ matmul = Op(
     cost=cost,
     method="__matmul__",
     reflected="__rmatmul__",
+    sees=everything_in_a_row,
 )
 matmul.kernel("gemm", forward, backward, analytic=True)

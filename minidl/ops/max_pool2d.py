@@ -138,7 +138,9 @@ WORKLOADS = {
     "alexnet.pool2": {"N": 128, "C": 256, "H": 27, "W": 27, "kernel_size": 3, "stride": 2},
     "alexnet.pool5": {"N": 128, "C": 256, "H": 13, "W": 13, "kernel_size": 3, "stride": 2},
     "vgg16.pool1": {"N": 64, "C": 64, "H": 224, "W": 224, "kernel_size": 2},
+    "googlenet.pool1": {"N": 128, "C": 64, "H": 112, "W": 112, "kernel_size": 3, "stride": 2, "ceil_mode": True},
     "googlenet.4a": {"N": 128, "C": 480, "H": 14, "W": 14, "kernel_size": 3, "stride": 1, "padding": 1},
+    "inception_v3.pool1": {"N": 32, "C": 64, "H": 147, "W": 147, "kernel_size": 3, "stride": 2},
     "resnet50.pool1": {"N": 128, "C": 64, "H": 112, "W": 112, "kernel_size": 3, "stride": 2, "padding": 1},
 }
 
@@ -153,5 +155,6 @@ max_pool2d = Op(
     canonical=pooling.canonical,
     workloads=WORKLOADS,
     cost=lambda x, **attrs: Cost(other=math.prod(shape(x, **attrs)) * math.prod(attrs["kernel_size"])),
+    sees=pooling.sees,
 )
 max_pool2d.kernel("shifts", forward, backward)

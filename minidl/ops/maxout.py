@@ -23,6 +23,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.receptive_field import STAY
 from minidl.signature import Shape, ShapeError
 
 
@@ -73,5 +74,6 @@ maxout = Op(
     shape=shape,
     workloads={"mnist.hidden": {"spatial": 0, "N": 128, "K": 240, "pieces": 5}},
     cost=lambda x, *, pieces: Cost(other=math.prod(x)),
+    sees=lambda x, **_: (STAY, STAY) if len(x) > 3 else None,
 )
 maxout.kernel("argmax", forward, backward)

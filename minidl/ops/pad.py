@@ -20,6 +20,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import whole
 from minidl.ops.reduce import sizes
+from minidl.receptive_field import Seen, window
 from minidl.signature import Shape, ShapeError
 
 Pairs = tuple[tuple[int, int], ...]
@@ -78,6 +79,10 @@ def problem(d: Draw) -> Problem:
     return Problem((x,), {"pad": d.one_of("pad", pads), "value": d.one_of("value", (0.0, -1.5))})
 
 
+def sees(x: Shape, *, pad: Pairs, **_: Any) -> Seen:
+    return window((1, 1), (1, 1), (*pad[-2], *pad[-1])) if len(x) > 1 else None
+
+
 pad = Op(
     "pad",
     "x[...]:any -> y[...]",
@@ -87,7 +92,8 @@ pad = Op(
     attrs={"pad": (), "value": 0.0},
     canonical=canonical,
     shape=shape,
-    workloads={"vgg16.conv1": {"ndim": 4, "N": 32, "C": 64, "H": 224, "W": 224, "pad": (1, 1, 1, 1)}},
+    workloads={"resnet20.layer2": {"ndim": 4, "N": 128, "C": 16, "H": 16, "W": 16, "pad": (0, 0, 0, 0, 0, 16)}},
     cost=lambda x, **_: Cost(),
+    sees=sees,
 )
 pad.kernel("array", forward, backward, analytic=True)

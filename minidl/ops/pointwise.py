@@ -34,6 +34,7 @@ from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.half import widen
+from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
 
@@ -93,9 +94,10 @@ def unary(
         doc=_told(doc, ["bool: where dx = dy"] if mask else [*saves]),
         attrs=attrs,
         shape=shape,
-        workloads={"alexnet.conv1": {"ndim": 4, "N": 128, "C": 96, "H": 55, "W": 55, **(workload or {})}},
+        workloads={"size of alexnet.conv1": {"ndim": 4, "N": 128, "C": 96, "H": 55, "W": 55, **(workload or {})}},
         cost=lambda x, **_: Cost(other=operations * math.prod(x)),
         method=method,
+        sees=each,
     )
     op.kernel("pointwise", _of(dx, forward), _of(dx, backward), analytic=analytic)
     return op
@@ -149,11 +151,12 @@ def binary(
         doc=_told(doc, ["the shape of a", "the shape of b", *saves]),
         shape=broadcast_shape,
         workloads={
-            "resnet50.layer1": {"ndim": 4, "N": 32, "C": 256, "H": 56, "W": 56, "part a": "whole", "part b": "whole"},
+            "size of resnet50.layer1": {"ndim": 4, "N": 32, "C": 256, "H": 56, "W": 56, "part a": "whole", "part b": "whole"},
         },
         cost=lambda a, b: Cost(other=operations * math.prod(broadcast_shape(a, b))),
         method=method,
         reflected=reflected,
+        sees=each,
     )
     op.kernel("pointwise", _of(da, forward), _of(da, backward), analytic=analytic)
     return op

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl.draw import Draw
+from minidl.receptive_field import Seen, window
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides, Windows, least_image, pair, sides, span
 
@@ -33,6 +34,11 @@ def shape(
     return (*x[:2], *Windows.over(x, kernel_size, stride, padding, dilation, ceil_mode).grid)
 
 
+def sees(x: Shape, *, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair = (1, 1), **_: Any) -> Seen:
+    """Of the image below, a window."""
+    return window(kernel_size, stride, padding, dilation)
+
+
 def starts(length: int, size: int, step: int, padding: tuple[int, ...], gap: int, ceil_mode: bool) -> range:
     """Where the windows start along one axis, for the definitions: while they fit, or (ceil_mode) while one does not reach
     the end of the last, if it starts before the image ends."""
@@ -56,6 +62,8 @@ def ask(d: Draw, dilations: tuple = ()) -> tuple[tuple[int, int, int, int], dict
     attrs["padding"] = d.one_of("padding", [form for form in forms if _at_most(half, form)])
     attrs["ceil_mode"] = d.flag("ceil_mode")
     H, W = least_image(attrs["padding"] if dilation == (1, 1) else 0, size, (1, 1), dilation)  # no window sees padding alone
+    if attrs["ceil_mode"] and dilation == (1, 1):  # a first window may reach beyond the image by less than a step
+        H, W = (max(1, n - step + 1) for n, step in zip((H, W), pair("stride", attrs["stride"] or size), strict=True))
     return (N, C, d.size("H", 6, least=H), d.size("W", 6, least=W)), attrs
 
 

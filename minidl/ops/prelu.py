@@ -21,6 +21,7 @@ from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.pointwise import unbroadcast
+from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
 
@@ -71,7 +72,8 @@ prelu = Op(
     problem,
     doc=__doc__,
     shape=shape,
-    workloads={"alexnet.conv1": {"spatial": 2, "N": 128, "C": 96, "H": 55, "W": 55, "shared slope": False}},
+    workloads={"size of alexnet.conv1": {"spatial": 2, "N": 128, "C": 96, "H": 55, "W": 55, "shared slope": False}},
     cost=lambda x, w: Cost(other=4 * math.prod(x)),
+    sees=each,
 )
 prelu.kernel("pointwise", forward, backward)

@@ -24,6 +24,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import many_axes
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import mixing
 from minidl.signature import Shape, ShapeError
 
 
@@ -138,16 +139,17 @@ BIAS = {"ndim": 4, "N": 128, "C": 96, "H": 55, "W": 55, "axis": (0, 2, 3)}
 
 sum_ = Op(
     "sum",
-    "x[...]:any -> y[...]",
+    "x[...]:any -> y[...]:sum",
     of_each_group(sum),
     problem,
     doc="Sum over `axis` (all dimensions by default). Booleans and integers give integers, as in NumPy.",
     attrs=ALL,
     canonical=canonical,
     shape=shape,
-    workloads={"alexnet.conv1.db": BIAS},
+    workloads={"db of alexnet.conv1": BIAS},
     cost=lambda x, **_: Cost(other=math.prod(x)),
     method="sum",
+    sees=lambda x, *, axis, **_: mixing(len(x), axis),
 )
 mean = Op(
     "mean",
@@ -158,9 +160,10 @@ mean = Op(
     attrs=ALL,
     canonical=canonical,
     shape=shape_not_empty,
-    workloads={"resnet50.pool": {"ndim": 4, "N": 64, "C": 2048, "H": 7, "W": 7, "axis": (2, 3)}},
+    workloads={"pool of resnet50": {"ndim": 4, "N": 64, "C": 2048, "H": 7, "W": 7, "axis": (2, 3)}},
     cost=lambda x, *, axis, **_: Cost(other=math.prod(x) + math.prod(x) // count(x, axis)),
     method="mean",
+    sees=lambda x, *, axis, **_: mixing(len(x), axis),
 )
 var = Op(
     "var",
@@ -171,9 +174,12 @@ var = Op(
     attrs={**ALL, "correction": 1},
     canonical=canonical,
     shape=shape_var,
-    workloads={"vgg16.conv1.bn": {"ndim": 4, "N": 32, "C": 64, "H": 112, "W": 112, "axis": (0, 2, 3), "correction": 0}},
+    workloads={
+        "statistics of resnet50.bn1": {"ndim": 4, "N": 32, "C": 64, "H": 112, "W": 112, "axis": (0, 2, 3), "correction": 0}
+    },
     cost=lambda x, **_: Cost(other=4 * math.prod(x)),
     method="var",
+    sees=lambda x, *, axis, **_: mixing(len(x), axis),
 )
 sum_.kernel("array", sum_forward, sum_backward, analytic=True)
 mean.kernel("array", mean_forward, mean_backward, analytic=True)

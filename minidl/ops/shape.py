@@ -25,6 +25,7 @@ from minidl.op import Cost, Op, Problem, bind_method
 from minidl.ops.axes import blamed_on, many_axes, one_axis, whole
 from minidl.ops.pointwise import unbroadcast
 from minidl.ops.reduce import sizes
+from minidl.receptive_field import LOST, STAY, Seen, each
 from minidl.signature import Shape, ShapeError, brackets
 from minidl.tensor import Tensor
 
@@ -79,6 +80,10 @@ def canonical_reshape(shapes: tuple[Shape], attrs: dict[str, Any]) -> dict[str, 
 
 def canonical_broadcast_to(shapes: tuple[Shape], attrs: dict[str, Any]) -> dict[str, Any]:
     return {"shape": integers(attrs["shape"])}
+
+
+def seen_reshaped(x: Shape, *, shape: Shape) -> Seen:
+    return (STAY, STAY) if len(x) > 1 and x[-2:] == shape[-2:] else LOST
 
 
 def reshaped(x: Shape, *, shape: Shape) -> Shape:
@@ -165,10 +170,11 @@ reshape = Op(
     attrs={"shape": ()},
     canonical=canonical_reshape,
     shape=reshaped,
-    workloads={"alexnet.flatten": {**CONV5, "shape": (128, -1)}},
+    workloads={"alexnet.flatten": {**CONV5, "shape": (-1, 9216)}},
     gathers="shape",
     method="reshape",
     cost=no_arithmetic,
+    sees=seen_reshaped,
 )
 permute = Op(
     "permute",
@@ -183,10 +189,11 @@ permute = Op(
     attrs={"axes": ()},
     canonical=canonical_axes,
     shape=lambda x, *, axes: tuple(x[a] for a in axes),
-    workloads={"alexnet.channels_last": {**CONV5, "axes": (0, 2, 3, 1)}},
+    workloads={"channels last of alexnet.conv5": {**CONV5, "axes": (0, 2, 3, 1)}},
     gathers="axes",
     method="permute",
     cost=no_arithmetic,
+    sees=lambda x, *, axes: (STAY, STAY) if axes[-2:] == (len(x) - 2, len(x) - 1) else LOST,
 )
 broadcast_to = Op(
     "broadcast_to",
@@ -197,10 +204,11 @@ broadcast_to = Op(
     attrs={"shape": ()},
     canonical=canonical_broadcast_to,
     shape=broadcasted,
-    workloads={"alexnet.fc8.b": {"ndim": 2, "N": 128, "C": 1000, "new dimensions": 1, "repeated": ()}},
+    workloads={"bias of alexnet.fc8": {"ndim": 2, "N": 128, "C": 1000, "new dimensions": 1, "repeated": ()}},
     gathers="shape",
     method="broadcast_to",
     cost=no_arithmetic,
+    sees=each,
 )
 reshape.kernel("array", reshape_forward, reshape_backward, analytic=True)
 permute.kernel("array", permute_forward, permute_backward, analytic=True)

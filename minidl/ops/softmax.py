@@ -25,6 +25,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import not_empty, one_axis
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import mixing
 from minidl.signature import Shape
 
 
@@ -69,7 +70,7 @@ def problem(d: Draw) -> Problem:
 OFFSETS = (0, 1000, -1000)  # no probability sees it; a softmax that forgets the maximum gives 0 / 0 or infinity / infinity
 
 WORKLOADS = {
-    "alexnet": {"ndim": 2, "N": 128, "C": 1000, "offset": 0},
+    "imagenet": {"ndim": 2, "N": 128, "C": 1000, "offset": 0},
     "cifar": {"ndim": 2, "N": 128, "C": 10, "offset": 0},
     "segmentation": {"ndim": 4, "N": 8, "C": 21, "H": 64, "W": 64, "axis": 1, "offset": 0},
 }
@@ -85,5 +86,6 @@ softmax = Op(
     shape=shape,
     workloads=WORKLOADS,
     cost=lambda x, **_: Cost(other=5 * math.prod(x)),
+    sees=lambda x, *, axis: mixing(len(x), [axis]),
 )
 softmax.kernel("stable", forward, backward, analytic=True)

@@ -119,8 +119,8 @@ softmax_cross_entropy = Op(
     domain=domain,
     workloads={
         "alexnet": {"N": 128, "C": 1000, **ALL_COUNT},
-        "inception": {"N": 128, "C": 1000, "label_smoothing": 0.1, **ALL_COUNT},
-        "cifar": {"N": 128, "C": 10, **ALL_COUNT},
+        "inception_v3": {"N": 128, "C": 1000, "label_smoothing": 0.1, **ALL_COUNT},
+        "resnet20": {"N": 128, "C": 10, **ALL_COUNT},
     },
     cost=lambda scores, labels, **_: Cost(other=6 * math.prod(scores)),
 )

@@ -24,6 +24,7 @@ from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import whole
 from minidl.ops.gemm import product
 from minidl.ops.half import narrow, widen
+from minidl.receptive_field import Seen, Slide
 from minidl.signature import Shape, ShapeError
 
 Scale = tuple[int, int]
@@ -101,6 +102,20 @@ def cost(x: Shape, *, scale: Scale, mode: str, **_: Any) -> Cost:
     return Cost(macs=4 * math.prod(x) * math.prod(scale) if mode == "bilinear" else 0)
 
 
+def sees(x: Shape, *, scale: Scale, mode: str, align_corners: bool) -> Seen:
+    def along(H: int, s: int) -> Slide:
+        """Output p lies at a / b among the inputs: between two of them, or on one."""
+        into, out = (H - 1, s * H - 1) if align_corners and s * H > 1 else (1, s)
+
+        def neighbours(p: int) -> range:
+            a, b = (p * into, out) if align_corners else (2 * p + 1 - s, 2 * s)
+            return range(a // b, -(-a // b) + 1)
+
+        return Slide((lambda p: (p // s,)) if mode == "nearest" else neighbours, into, out)
+
+    return along(x[2], scale[0]), along(x[3], scale[1])
+
+
 upsample = Op(
     "upsample",
     "x[N,C,H,W] -> y[N,C,P,Q]",
@@ -115,5 +130,6 @@ upsample = Op(
         "decoder.bilinear": {"N": 16, "C": 64, "H": 56, "W": 56, "mode": "bilinear"},
     },
     cost=cost,
+    sees=sees,
 )
 upsample.kernel("array", forward, backward)

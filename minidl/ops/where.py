@@ -19,6 +19,7 @@ from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.pointwise import broadcast_shape, in_loops, part_of, some_shape, unbroadcast
+from minidl.receptive_field import each
 
 
 def forward(condition: Array, a: Array, b: Array) -> tuple[Array, tuple]:
@@ -53,5 +54,6 @@ where = Op(
         | {"part condition": "whole", "part a": "whole", "part b": "one number"},
     },
     cost=lambda *shapes: Cost(other=math.prod(broadcast_shape(*shapes))),
+    sees=each,
 )
 where.kernel("pointwise", forward, backward)

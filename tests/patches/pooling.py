@@ -1,4 +1,4 @@
-"""Planted bugs in max, average and global average pooling."""
+"""Planted bugs in max, average, global average and adaptive average pooling."""
 
 from patches import Patch
 
@@ -15,9 +15,15 @@ def overall(old: str, new: str, law: str) -> Patch:
     return Patch("global_avg_pool2d[mean]", old, new, law, "minidl.ops.global_avg_pool2d")
 
 
+def adaptive(old: str, new: str, law: str) -> Patch:
+    return Patch("adaptive_avg_pool2d[matrices]", old, new, law, "minidl.ops.adaptive_avg_pool2d")
+
+
 def window(op: str, old: str, new: str, law: str) -> Patch:
     return Patch(f"{op}[shifts]", old, new, law, "minidl.window", then=f"minidl.ops.{op}")
 
+
+BINS = "first, end = p * H // P, -(-(p + 1) * H // P)"
 
 PATCHES = [
     maximum("y = xp.maximum(y, seen)", "y = xp.minimum(y, seen)", "forward_is_the_definition"),
@@ -69,4 +75,15 @@ PATCHES = [
     overall("widen(dy) / (H * W)", "dy.astype(np.float64) / (H * W)", "float_types_are_kept"),
     overall("xp_of(dy).broadcast_to", "np.broadcast_to", "array_library_does_not_matter"),
     overall(".mean(axis=(2, 3)", ".mean(axis=(0, 2, 3)", "batches_are_independent"),
+    adaptive(BINS, "first, end = p * H // P, (p + 1) * H // P", "forward_is_the_definition"),
+    adaptive(BINS, "first, end = p * (H // P), -(-(p + 1) * H // P)", "forward_is_the_definition"),
+    adaptive(" / (end - first))", " * 1)", "forward_is_the_definition"),
+    adaptive("x.shape[2 + i], output_size[i])", "x.shape[2 + i], output_size[1 - i])", "forward_is_the_definition"),
+    adaptive("product(product(A.T, dy_wide), B)", "product(product(A.T, dy_wide), abs(B) > 0)", "backward_is_the_derivative"),
+    adaptive("product(product(A.T, dy_wide), B)", "product(product(A.T, dy_wide), B) + 1", "backward_is_linear_and_repeatable"),
+    adaptive("    dy_wide = widen(dy)\n", "    dy_wide = dy\n    dy_wide *= 1.001\n", "arguments_are_left_alone"),
+    adaptive("widen(x)", "widen(x).ravel('K').reshape(x.shape)", "strides_do_not_matter"),
+    adaptive(".astype(like.dtype)", "", "float_types_are_kept"),
+    adaptive("xp = xp_of(like)", "xp = np", "array_library_does_not_matter"),
+    adaptive("widen(x)", "widen(x) - x.mean(axis=0)", "batches_are_independent"),
 ]

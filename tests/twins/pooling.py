@@ -49,4 +49,12 @@ def global_avg_pool2d(x: Any) -> Any:
     return functional.adaptive_avg_pool2d(x, 1)
 
 
-TWINS = {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "global_avg_pool2d": global_avg_pool2d}
+def adaptive_avg_pool2d(x: Any, *, output_size: tuple) -> Any:
+    from torch.nn import functional
+
+    return functional.adaptive_avg_pool2d(x, output_size)
+
+
+TWINS = {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "global_avg_pool2d": global_avg_pool2d} | {
+    "adaptive_avg_pool2d": adaptive_avg_pool2d
+}

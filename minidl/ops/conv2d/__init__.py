@@ -37,6 +37,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.conv2d import direct, im2col, shifts
 from minidl.ops.groups import check_groups
+from minidl.receptive_field import window
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides, Windows, least_image, pair, sides
 
@@ -98,8 +99,9 @@ def layer(N: int, C: int, H: int, K: int, R: int, *, bias: bool = True, **attrs:
 
 
 WORKLOADS = {
-    "lenet.conv1": layer(128, 1, 32, 6, 5),
-    "lenet.conv2": layer(128, 6, 14, 16, 5),
+    "lenet.C1": layer(128, 1, 32, 6, 5),
+    "lenet.C3": layer(128, 6, 14, 16, 5),
+    "lenet.C5": layer(128, 16, 5, 120, 5),
     "alexnet.conv1": layer(128, 3, 227, 96, 11, stride=4),
     "alexnet.conv2": layer(128, 96, 27, 256, 5, padding=2, groups=2),
     "alexnet.conv3": layer(128, 256, 13, 384, 3, padding=1),
@@ -130,6 +132,10 @@ WORKLOADS = {
             ("pool_proj", 480, 64, 1),
         )
     },
+    "inception_v3.1a": layer(32, 3, 299, 32, 3, stride=2, bias=False),
+    "inception_v3.2a": layer(32, 32, 149, 32, 3, bias=False),
+    "inception_v3.6b.1x7": {**layer(32, 128, 17, 128, 1, bias=False, padding=(0, 3)), "S": 7},
+    "inception_v3.6b.7x1": {**layer(32, 128, 17, 128, 7, bias=False, padding=(3, 0)), "S": 1},
     "resnet50.conv1": layer(128, 3, 224, 64, 7, stride=2, padding=3, bias=False),
     "resnet50.1x1_reduce": layer(128, 256, 56, 64, 1, bias=False),
     "resnet50.1x1_expand": layer(128, 64, 56, 256, 1, bias=False),
@@ -137,6 +143,7 @@ WORKLOADS = {
     "resnet50.3x3_stride2": layer(128, 128, 56, 128, 3, stride=2, padding=1, bias=False),
     "resnet50.1x1_stride2": layer(128, 256, 56, 512, 1, stride=2, bias=False),
     "resnet20.3x3": layer(128, 16, 32, 16, 3, padding=1, bias=False),
+    "resnet20.3x3_stride2": layer(128, 16, 32, 32, 3, stride=2, padding=1, bias=False),
     "convnet_benchmarks.L1": layer(128, 3, 128, 96, 11, bias=False),
     "convnet_benchmarks.L2": layer(128, 64, 64, 128, 9, bias=False),
     "convnet_benchmarks.L3": layer(128, 128, 32, 128, 9, bias=False),
@@ -161,6 +168,7 @@ conv2d = Op(
     canonical=canonical,
     workloads=WORKLOADS,
     cost=cost,
+    sees=lambda x, w, b, *, groups, **windows: window(w[2:], **windows),
 )
 conv2d.kernel("im2col", im2col.forward, im2col.backward)
 conv2d.kernel("shifts", shifts.forward, shifts.backward)

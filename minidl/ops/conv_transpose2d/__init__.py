@@ -32,6 +32,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.conv_transpose2d import direct, im2col
 from minidl.ops.groups import check_groups
+from minidl.receptive_field import adjoint
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides, Windows, pair, sides, span
 
@@ -130,6 +131,7 @@ conv_transpose2d = Op(
     canonical=canonical,
     workloads=WORKLOADS,
     cost=cost,
+    sees=lambda x, w, b, *, groups, output_padding, **windows: adjoint(w[2:], **windows),
 )
 conv_transpose2d.kernel("im2col", im2col.forward, im2col.backward)
 conv_transpose2d.kernel("direct", direct.forward, direct.backward)
