@@ -7,6 +7,10 @@
         def loss(self, out, labels): ...        # optional, instead of softmax cross-entropy
         def predict(self, out): ...             # optional: scores [N, classes], or class numbers [N]
 
+    default = Net                               # which class `my_net.py` means, where the file holds several
+
+Further keywords of the constructor are the model's options (`--set size=64`). An instance may set an `input_shape` of its own.
+
 The file is the user's own code and is run by importing it, as `python my_net.py` would. It may import files beside it.
 """
 
@@ -16,13 +20,14 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from minidl import nn
+from minidl.modes import shapes_only
 
 
 class Model(nn.Module):
@@ -34,11 +39,12 @@ class Model(nn.Module):
 
 
 class ModelFile(NamedTuple):
-    """A model class, the file it came from, and every file of that folder that it needed."""
+    """A model class, the file it came from, every file of that folder that it needed, and the options to build it with."""
 
     path: Path
     cls: type[Model]
     files: tuple[Path, ...]
+    options: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -47,12 +53,21 @@ class ModelFile(NamedTuple):
 
     def build(self, classes: int | None = None) -> Model:
         """A new model with its weights drawn from the stream; without `classes`, with as many as the class says itself."""
-        keywords = {} if classes is None else {"classes": classes}
-        return self.cls(**keywords)
+        model = self.cls(**self.options, **({} if classes is None else {"classes": classes}))
+        _check_input_shape(model, f"{self.path}:{self.name}")
+        return model
+
+    def input_shape(self) -> tuple[int, int, int]:
+        """What the model reads when built with these options; known before its classes are."""
+        with shapes_only():
+            return self.build(classes=10).input_shape
 
 
-def load(text: str) -> ModelFile:
-    """The model that `file.py` or `file.py:Class` names; ValueError with the file's line where it is broken."""
+def load(text: str, options: Mapping[str, Any] | None = None) -> ModelFile:
+    """The model that `file.py` or `file.py:Class` names; ValueError with the file's line where it is broken.
+
+    options  keywords of the constructor: numbers, text, True, False, None, and tuples (or lists) of these
+    """
     match = re.fullmatch(r"(?P<path>.+?)(?::(?P<name>\w+))?", text)
     if match is None:
         raise ValueError("expected a model file such as models/lenet.py or my_net.py:Net, got an empty name")
@@ -60,7 +75,7 @@ def load(text: str) -> ModelFile:
     module, files = _import(path)
     cls = _named(module, path, match["name"]) if match["name"] else _only(module, path)
     _check_contract(cls, path)
-    return ModelFile(path, cast(type[Model], cls), files)
+    return ModelFile(path, cast(type[Model], cls), files, _checked_options(cls, path, options or {}))
 
 
 def line_of(error: BaseException, folder: Path) -> str | None:
@@ -134,6 +149,9 @@ def _named(module: ModuleType, path: Path, name: str) -> type[nn.Module]:
 
 def _only(module: ModuleType, path: Path) -> type[nn.Module]:
     classes = _module_classes(module)
+    default = getattr(module, "default", None)
+    if isinstance(default, type) and issubclass(default, nn.Module):
+        return default
     models = [cls for cls in classes.values() if hasattr(cls, "input_shape")]
     if len(models) == 1:
         return models[0]
@@ -156,11 +174,49 @@ def _module_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
 
 
 def _check_contract(cls: type[nn.Module], path: Path) -> None:
-    shape, who = getattr(cls, "input_shape", None), f"{path}:{cls.__name__}"
-    if shape is None:
+    who = f"{path}:{cls.__name__}"
+    if getattr(cls, "input_shape", None) is None:
         raise ValueError(f"{who}: the class has no input_shape; write `input_shape = (C, H, W)` in it")
+    _check_input_shape(cls, who)
+    keywords, any_other = _keywords(cls)
+    if "classes" not in keywords and not any_other:
+        raise ValueError(f"{who}: the constructor has no keyword `classes`; write `def __init__(self, classes=10)`")
+
+
+def _check_input_shape(model: Any, who: str) -> None:
+    shape = model.input_shape
     if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)):
         raise ValueError(f"{who}: input_shape must be three positive integers (C, H, W), got {shape!r}")
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    if not any(p.name == "classes" or p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ValueError(f"{who}: the constructor has no keyword `classes`; write `def __init__(self, classes=10)`")
+
+
+def _keywords(cls: type[nn.Module]) -> tuple[list[str], bool]:
+    """The constructor's keywords, its base classes' where it takes `**options` for them; and whether it takes any others."""
+    names: list[str] = []
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if base is not object and "__init__" in vars(base)]
+    for constructor in constructors:
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in names]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names, False
+    return names, bool(constructors)
+
+
+def _checked_options(cls: type[nn.Module], path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the constructor gets them: the same from the command line and from a run's JSON."""
+    keywords, any_other = _keywords(cls)
+    rest, who = [name for name in keywords if name != "classes"], f"{path}:{cls.__name__}"
+    for name in options:
+        if name == "classes":
+            raise ValueError(f"{who}: the number of classes is no option; use --classes")
+        if name not in keywords and not any_other:
+            raise ValueError(f"{who}: the constructor has no keyword {name!r}; its options are {', '.join(rest) or 'none'}")
+    return {name: _plain(f"{who}: option {name}", value) for name, value in options.items()}
+
+
+def _plain(who: str, value: Any) -> Any:
+    """A value that JSON can hold; lists, which JSON makes of tuples, as tuples again."""
+    if isinstance(value, tuple | list):
+        return tuple(_plain(who, item) for item in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{who} must be a number, text, True, False, None or a tuple of these, got {value!r}")

@@ -1,180 +1,193 @@
-"""What a model is made of, layer by layer, read off one forward pass.
+"""What a model is made of, layer by layer, read off one pass without numbers.
 
-The model predicts on a black image while `modes.listening` hears of every op: its output's shape, the parameters among its
-inputs, its multiply-adds (the op's own `cost`) and the bytes it saves for backward. So what is counted is what runs, also for
-models that call ops without layers; each parameter and each saved array is counted once, where it is first met.
+The model predicts one image inside `shapes_only` while `modes.listening` hears of every op: its output's shape, the parameters
+among its inputs, its multiply-adds (the op's own `cost`) and how much of the image it sees. So what is counted is what runs,
+also for models that call ops without layers, and a model built inside `shapes_only` takes no memory for its weights. Each
+parameter is counted once, where it is first met; what predicting does not meet (heads that help training) is counted apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from operator import add
 from typing import Any
 
 import numpy as np
 
-from minidl import nn
-from minidl.backend import Array, is_array
+from minidl.evaluation import output_of, predicting
+from minidl.memory import Memory, Saved
 from minidl.modelfile import Model
-from minidl.modes import listening
+from minidl.modes import listening, shapes_only
+from minidl.naming import naming
 from minidl.op import Kernel
+from minidl.receptive_field import IMAGE, Field, field_of, told
 from minidl.tensor import Tensor
-from minidl.train import predicting
+
+LEGEND = (
+    "MACs: multiply-adds for one image",
+    "sees: how many rows (x columns) of the image one position of the output depends on",
+)
+IN_TRAINING = "*: called in training alone; saved bytes: what the tape keeps for backward, counted once"
+AUXILIARY = "auxiliary: parameters that predicting does not use, not in the total"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One op of the pass: the module that called it, and what it costs for the whole batch."""
+    """One op of the pass on one image: the module that called it, and what it costs.
+
+    receptive_field  [rows, columns] of the image that one position of the output sees, "all" of it, or None: not known
+    """
 
     name: str
     op: str
     output: list[int]
     parameters: int
     macs: int
-    saved_bytes: int
+    receptive_field: list[int] | str | None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A model's layers and their sums. `unused_parameters`: those that the pass did not touch."""
+    """A model's layers as it predicts, and their sums.
+
+    auxiliary_parameters  those that predicting does not use
+    memory                what a training step needs, where it was asked for
+    """
 
     model: str
     input: list[int]
-    batch_size: int
     layers: list[Layer]
-    unused_parameters: int
+    auxiliary_parameters: int
+    memory: Memory | None = None
 
     @property
     def parameters(self) -> int:
-        """All numbers that training changes."""
-        return sum(layer.parameters for layer in self.layers) + self.unused_parameters
+        """All numbers that predicting uses and training changes."""
+        return sum(layer.parameters for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of the pass."""
+        """Multiply-adds for one image."""
         return sum(layer.macs for layer in self.layers)
-
-    @property
-    def saved_bytes(self) -> int:
-        """What the tape holds between forward and backward, beside the parameters."""
-        return sum(layer.saved_bytes for layer in self.layers)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        return {
+        layers = [asdict(layer) for layer in self.layers]
+        value: dict[str, Any] = {
             "model": self.model,
             "input": self.input,
-            "batch_size": self.batch_size,
             "parameters": self.parameters,
-            "unused_parameters": self.unused_parameters,
             "macs": self.macs,
-            "saved_bytes": self.saved_bytes,
-            "layers": [asdict(layer) for layer in self.layers],
+            "auxiliary_parameters": self.auxiliary_parameters,
+            "layers": layers,
         }
+        if self.memory:
+            saved, more = self.saved(self.memory)
+            value["layers"] = [{**layer, "saved_bytes": n} for layer, n in zip(layers, saved, strict=True)]
+            value["memory"] = {**self.memory.as_json(), "only_in_training": [row._asdict() for row in more]}
+        return value
+
+    def saved(self, memory: Memory) -> tuple[list[int], list[Saved]]:
+        """Bytes saved for backward by each layer, and the ops that only training calls (dropout, auxiliary heads, the loss)."""
+        of_training = dict(zip(_calls(memory.layers), memory.layers, strict=True))
+        saved = [of_training.pop(call, None) for call in _calls(self.layers)]
+        return [row.saved_bytes if row else 0 for row in saved], list(of_training.values())
 
     def __str__(self) -> str:
-        images = f", batch of {self.batch_size}" if self.batch_size > 1 else ""
-        head = ("layer", "op", "output", "parameters", "MACs", "saved bytes")
-        rows = [_row(layer) for layer in self.layers]
-        if self.unused_parameters:
-            rows.append(("(not used in this pass)", "", "", f"{self.unused_parameters:,}", "", ""))
-        total = ("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.saved_bytes:,}")
-        shape = " x ".join(map(str, self.input))
-        return f"{self.model}, input {shape}{images}\n\n" + "\n".join(_table([head, *rows, total]))
+        rows = [("layer", "op", "output", "parameters", "MACs", "sees"), *map(_row, self.layers)]
+        rows.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", ""))
+        if self.auxiliary_parameters:
+            rows.append(("auxiliary", "", "", f"{self.auxiliary_parameters:,}", "", ""))
+        if self.memory:
+            rows = self._with_saved(rows, self.memory)
+        lines = [f"{self.model}, input {_sizes(self.input)}", "", *_table(rows), "", *LEGEND]
+        lines += [AUXILIARY] if self.auxiliary_parameters else []
+        lines += [IN_TRAINING] if self.memory else []
+        return "\n".join(lines + (["", str(self.memory)] if self.memory else []))
+
+    def _with_saved(self, rows: list[tuple[str, ...]], memory: Memory) -> list[tuple[str, ...]]:
+        """A column more, and the rows that only training has."""
+        saved, more = self.saved(memory)
+        n = 1 + len(self.layers)
+        column = ["saved bytes", *map(_number, saved), _number(memory.saved), *[""] * (len(rows) - n - 1)]
+        rows = [(*row, cell) for row, cell in zip(rows, column, strict=True)]
+        training = [(f"{row.name or '(model)'} *", row.op, _sizes(row.output[1:])) for row in more]
+        numbers = [("-", "-", "-", _number(row.saved_bytes)) for row in more]
+        return [*rows[:n], *map(add, training, numbers), *rows[n:]]
 
 
-def summarise(model: Model, batch_size: int = 1) -> Summary:
-    """Count what one forward pass of the model does, as it predicts, on a batch of black images."""
-    pass_ = _Pass(model)
-    shape, device = tuple(model.input_shape), next((p.device for p in model.parameters()), "cpu")
-    with predicting(model), _naming(model, pass_.calls), listening(pass_.hear):
-        model(Tensor(np.zeros((batch_size, *shape), np.float32), device=device))
-    unused = sum(p.size for p in pass_.parameters.values())
-    return Summary(type(model).__name__, list(shape), batch_size, pass_.layers, unused)
+def summarise(model: Model) -> Summary:
+    """Count what the model does as it predicts one image. Nothing is computed, and the model is left as it was."""
+    with shapes_only(), predicting(model), naming(model) as calls:
+        images = Tensor(np.zeros((1, *model.input_shape), np.float32))
+        pass_ = _Pass(calls, {id(p.data): p.size for p in model.parameters()}, {id(images.data): IMAGE}, [images])
+        with listening(pass_.hear):
+            output_of(model, images)
+    return Summary(type(model).__name__, list(model.input_shape), pass_.layers, sum(pass_.parameters.values()))
 
 
+@dataclass
 class _Pass:
-    """Listens to a forward pass and makes one Layer of every op."""
+    """Listens to a pass and makes one Layer of every op. Arrays are known by their id, which is good while they live."""
 
-    def __init__(self, model: nn.Module):
-        self.layers: list[Layer] = []
-        self.calls: list[str] = []  # names of the modules whose forward is running, the innermost last
-        self.parameters = {id(p.data): p.data for p in model.parameters()}  # not met yet
-        self.counted = {id(_memory(a)) for a in self.parameters.values()}  # memory that is not the op's own
-        self.keep: list[Any] = []  # an id is good only while its array lives
+    calls: list[str]
+    parameters: dict[int, int]  # array -> size, of those not met yet
+    fields: dict[int, Field]  # array -> what it sees, of those that depend on the image
+    keep: list[Any]
+    layers: list[Layer] = field(default_factory=list)
 
     def hear(self, kernel: Kernel, attrs: dict[str, Any], arrays: tuple, out: Tensor, saved: Any) -> None:
         """One op has run."""
-        shapes = tuple(None if a is None else a.shape for a in arrays)
-        self.keep += [arrays, saved]
-        own = sum(self.parameters.pop(id(a)).size for a in arrays if id(a) in self.parameters)
-        macs = kernel.op.cost(*shapes, **attrs).macs
-        name = self.calls[-1] if self.calls else ""
-        self.layers.append(Layer(name, kernel.op.name, list(out.shape), own, macs, self._bytes(saved)))
-
-    def _bytes(self, saved: Any) -> int:
-        """Bytes that these arrays keep alive, and no earlier layer does."""
-        total = 0
-        for array in _arrays_in(saved):
-            memory = _memory(array)
-            if id(memory) not in self.counted:
-                self.counted.add(id(memory))
-                total += memory.nbytes
-        return total
+        op, shapes = kernel.op, [None if a is None else a.shape for a in arrays]
+        self.keep += [arrays, out.data]
+        inputs = [(self.fields[id(a)], a.shape) for a in arrays if id(a) in self.fields]
+        if inputs:
+            seen = op.sees(*shapes, **attrs) if op.sees else None
+            self.fields[id(out.data)] = field_of(seen, inputs, out.shape)
+        own = sum(self.parameters.pop(id(a), 0) for a in arrays)
+        macs, sees = op.cost(*shapes, **attrs).macs, told(self.fields.get(id(out.data)))
+        self.layers.append(Layer(self.calls[-1], op.name, list(out.shape), own, macs, sees))
 
 
-@contextmanager
-def _naming(model: nn.Module, calls: list[str]) -> Iterator[None]:
-    """While the block runs, `calls` tells which module is computing: each module's `forward` notes its name and goes on."""
-    modules = list(model.named_modules())
-    for name, module in modules:
-        vars(module)["forward"] = _noted(module.forward, name, calls)
-    try:
-        yield
-    finally:
-        for _, module in modules:
-            del vars(module)["forward"]
-
-
-def _noted(forward: Any, name: str, calls: list[str]) -> Any:
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        calls.append(name)
-        try:
-            return forward(*args, **kwargs)
-        finally:
-            calls.pop()
-
-    return noted
-
-
-def _arrays_in(saved: Any) -> Iterator[Array]:
-    if isinstance(saved, tuple | list):
-        for value in saved:
-            yield from _arrays_in(value)
-    elif is_array(saved):
-        yield saved
-
-
-def _memory(array: Array) -> Array:
-    """The array that owns the memory a view looks at: a small view keeps all of it alive."""
-    while isinstance(getattr(array, "base", None), type(array)):
-        array = array.base
-    return array
+# ---- as text ---------------------------------------------------------------------------------------------------------
 
 
 def _row(layer: Layer) -> tuple[str, ...]:
-    shape = " x ".join(map(str, layer.output))
-    numbers = (f"{n:,}" if n else "-" for n in (layer.parameters, layer.macs, layer.saved_bytes))
-    return (layer.name or "(model)", layer.op, shape, *numbers)
+    numbers = map(_number, (layer.parameters, layer.macs))
+    return (layer.name or "(model)", layer.op, _sizes(layer.output[1:]), *numbers, _seen(layer.receptive_field))
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Columns in line: words to the left, numbers to the right; a rule under the first row and above the last."""
+def _number(n: int) -> str:
+    return f"{n:,}" if n else "-"
+
+
+def _sizes(shape: list[int]) -> str:
+    return "x".join(map(str, shape)) or "1"
+
+
+def _seen(sees: list[int] | str | None) -> str:
+    if isinstance(sees, list):
+        return _sizes(sees if sees[0] != sees[1] else sees[:1])
+    return sees or "?"
+
+
+def _calls(rows: Iterable[Layer] | Iterable[Saved]) -> Iterator[tuple[str, str, int]]:
+    """(module, op, which of its calls of that op): by this a layer of one pass is found in another."""
+    count: Counter = Counter()
+    for row in rows:
+        call = row.name, row.op.removesuffix("_inference")  # batch norm's other op
+        count[call] += 1
+        yield *call, count[call]
+
+
+def _table(rows: list[tuple[str, ...]], words: int = 3) -> Iterator[str]:
+    """Columns in line: the first `words` to the left, numbers to the right; a rule under the head and above the total."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     rule = "  ".join("-" * width for width in widths)
     for i, row in enumerate(rows):
-        if i in (1, len(rows) - 1):
+        if i == 1 or row[:2] == ("total", ""):
             yield rule
-        cells = [c.ljust(w) if j < 3 else c.rjust(w) for j, (c, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [c.ljust(w) if j < words else c.rjust(w) for j, (c, w) in enumerate(zip(row, widths, strict=True))]
         yield "  ".join(cells).rstrip()

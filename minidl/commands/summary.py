@@ -1,20 +1,27 @@
-"""`minidl summary`: layers, parameters, multiply-adds and saved bytes of one forward pass."""
+"""`minidl summary`: layers, parameters, multiply-adds and receptive fields; with --memory, what training will need."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 
 from minidl import modelfile
 from minidl.commands import options
+from minidl.memory import forecast
+from minidl.modes import shapes_only
+from minidl.recipe import Recipe
 from minidl.summary import summarise
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """A model file and the size of the pass."""
+    """A model file, and what training is to be forecast."""
     options.model_file(parser)
-    add = parser.add_argument
+    options.settings(parser)
+    add, recipe = parser.add_argument, Recipe()
     add("--classes", type=options.whole, metavar="N", help="outputs of the model; default: the class's own default")
-    add("--batch-size", type=options.whole, default=1, metavar="N", help="images in the pass; default 1")
+    add("--memory", action="store_true", help="take training steps, and forecast what training needs of memory")
+    add("--batch-size", type=options.whole, metavar="N", help=f"with --memory: images in a step; default {recipe.batch_size}")
+    add("--optimizer", metavar="NAME", help=f"with --memory: the update rule; default {recipe.optimizer}")
     options.as_json(parser)
 
 
@@ -23,8 +30,15 @@ def run(args: Namespace) -> int:
     for name in ("batch_size", "classes"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")
-    source = modelfile.load(args.model)
-    model = source.build(args.classes)
-    found = summarise(model, args.batch_size)
+    for name in ("batch_size", "optimizer"):
+        if getattr(args, name) is not None and not args.memory:
+            raise ValueError(f"--{name.replace('_', '-')} is for the forecast of memory; add --memory")
+    source = modelfile.load(args.model, dict(args.set))
+    with shapes_only():
+        model = source.build(args.classes)
+    found = summarise(model)
+    if args.memory:
+        steps = forecast(source.build(args.classes), args.batch_size or Recipe().batch_size, args.optimizer)
+        found = replace(found, memory=steps)
     options.show(args, found.as_json(), lambda: str(found))
     return 0
