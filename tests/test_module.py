@@ -190,6 +190,15 @@ def test_a_state_that_does_not_fit_is_reported_whole_and_loads_nothing() -> None
     assert model.scale.numpy().all()
 
 
+@pytest.mark.parametrize("strange", [np.array(["a", "b"]), np.array([1j, 2]), np.array([None, 1])])
+def test_what_is_no_number_loads_nothing(strange: np.ndarray) -> None:
+    layer = nn.Linear(2, 2)
+    before = layer.weight.numpy().copy()
+    with pytest.raises(TypeError, match=r"^load_state_dict: bias expects numbers, got .*; nothing was loaded$"):
+        layer.load_state_dict({"weight": np.ones((2, 2)), "bias": strange})
+    np.testing.assert_array_equal(layer.weight.numpy(), before)
+
+
 def test_not_strict_returns_what_did_not_match() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     found = model.load_state_dict({"0.bias": np.ones(2), "1.bias": np.ones(2)}, strict=False)

@@ -33,11 +33,13 @@ from minidl.nn.activations import (
 from minidl.nn.containers import ModuleList, Sequential
 from minidl.nn.conv import Conv2d, ConvTranspose2d
 from minidl.nn.dropout import Dropout
+from minidl.nn.images import check_images, check_size
 from minidl.nn.linear import Flatten, Linear
 from minidl.nn.losses import AMSoftmax, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from minidl.nn.module import Buffer, Module, Parameter
 from minidl.nn.normalisation import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minidl.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minidl.nn.transfer import freeze, heads, unfreeze
 from minidl.nn.upsample import Upsample
 from minidl.nn.weights import load_weights, read_weights, save_weights
 
@@ -90,8 +92,13 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Upsample",
+    "check_images",
+    "check_size",
+    "freeze",
+    "heads",
     "init",
     "load_weights",
     "read_weights",
     "save_weights",
+    "unfreeze",
 ]

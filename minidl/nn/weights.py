@@ -1,71 +1,180 @@
-"""Weights in safetensors files: a header of names, types and shapes, then the numbers. Reading one runs no code.
+"""Weights in files: saved as safetensors, loaded from safetensors or from PyTorch's .pth.
 
 >>> model = nn.Linear(2, 1)
 >>> nn.save_weights(model, "linear.safetensors")
->>> nn.load_weights(model, "linear.safetensors")
-Loaded(missing_keys=[], unexpected_keys=[])
+>>> print(nn.load_weights(nn.Linear(2, 1), "linear.safetensors"))
+2 arrays loaded into Linear
 
-A file is replaced whole or not at all. Pickles (PyTorch's .pt and .pth) are never read: they can run what their author likes.
+Names are PyTorch's, so torchvision's files load by name; minidl/nn/weight_files.py says how files are opened. All is checked
+before the first number is copied, so a model is loaded whole or stays as it was.
+
+What names and shapes cannot tell, such as where a ResNet has its strides, is in the header of files saved here: the model's
+class and its options, which are those keywords of its constructor that it keeps as attributes of the same names.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minidl.nn.module import Loaded, Module
+from minidl.nn.loaded import Loaded, compare, inside, shown, some
+from minidl.nn.module import Module
+from minidl.nn.transfer import parts_of
+from minidl.nn.weight_files import WeightFile, open_weights, without_prefix, write_safetensors
+from minidl.tensor import Tensor
 
 MOST_BYTES = 8 << 30  # VGG-16 in float32 is half a gigabyte
+MODEL, OPTIONS = "minidl.model", "minidl.options"  # in the header
+HARMLESS = {"classes", "size", "dropout"}  # options that change no number a trained net computes, or that shapes tell
+PIECE = 1 << 20  # numbers looked at together
 
 
 def save_weights(source: Module | Mapping[str, np.ndarray], path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a model's state, or arrays by name (an optimiser's), with some text by name in the header."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save
+    """Write a model's state, or arrays by name (an optimiser's), with some text by name in the header.
 
+    A file of that name is replaced, whole or not at all.
+    """
     arrays, path = source.state_dict() if isinstance(source, Module) else source, Path(path)
-    try:
-        content = save({name: np.array(a, order="C") for name, a in arrays.items()}, metadata)
-    except (SafetensorError, TypeError) as error:
-        raise ValueError(f"weights: cannot save {path}: {error}") from None
+    metadata = {**(_header(source) if isinstance(source, Module) else {}), **(metadata or {})}
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(content)
+        write_safetensors(arrays, beside, metadata)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def load_weights(model: Module, path: str | Path, strict: bool = True, most_bytes: int = MOST_BYTES) -> Loaded:
-    """Load a file into the model: `load_state_dict`, whose error says which names or shapes do not fit."""
-    return model.load_state_dict(read_weights(path, most_bytes)[0], strict)
+def load_weights(
+    model: Module,
+    path: str | Path,
+    strict: bool = True,
+    *,
+    heads: Iterable[str] = (),
+    allow_nan: bool = False,
+    most_bytes: int = MOST_BYTES,
+) -> Loaded:
+    """Load a file into the model by name; print the result to read what was loaded, cast, left out or left open.
+
+    strict     every name must match, and a file that names its model must name this one; otherwise the result says what did not
+    heads      parts such as "classifier.6" that keep their fresh values where the file has another number of classes
+    allow_nan  also load NaN and infinity
+
+    FileNotFoundError, ValueError or ImportError, one line, says why a file is refused; then the model is as it was.
+    """
+    heads = parts_of(model, "load_weights", [heads] if isinstance(heads, str) else heads)
+    ours, file = dict(model._tensors()), open_weights(path, most_bytes)
+    if not any(name.startswith("module.") for name in ours):
+        file = without_prefix(file, "module.")  # DataParallel's
+    found = compare(type(model).__name__, {name: tensor.shape for name, tensor in ours.items()}, file.shapes, heads)
+    other, misfits = _other_model(model, file.metadata), found.misfits(strict)
+    if misfits or (strict and other):
+        told = "; ".join([*([other] if other else []), *misfits, *_remedy(found)])
+        raise ValueError(f"weights: {path} does not fit {found.model}, nothing was loaded: {told}")
+    arrays = {name: file.read(name) for name in found.loaded_keys}
+    _check_numbers(arrays, ours, file, allow_nan)
+    with np.errstate(over="ignore"):  # refused above, or asked for
+        model.load_state_dict(arrays, strict=False)
+    found.notes += [*file.notes, *_casts(found, ours, file), *([other] if other else []), *_left_open(model, file)]
+    return found
 
 
 def read_weights(path: str | Path, most_bytes: int = MOST_BYTES) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(arrays by name, text of the header); FileNotFoundError or ValueError says what is wrong with the file."""
-    from safetensors import SafetensorError, safe_open
+    file = open_weights(path, most_bytes)
+    return {name: np.array(file.read(name)) for name in file.shapes}, file.metadata
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: there is no file {path}")
-    if (size := path.stat().st_size) > most_bytes:
-        raise ValueError(f"weights: {path} has {size:,} bytes, more than most_bytes={most_bytes:,}")
+
+# ---- the numbers -----------------------------------------------------------------------------------------------------------
+
+
+def _check_numbers(arrays: dict[str, np.ndarray], ours: dict[str, Tensor], file: WeightFile, allow_nan: bool) -> None:
+    """ValueError for integers where the model has floating point (quantised weights), and for NaN and infinity."""
+    kinds = {"f": "f", "i": "iu", "u": "iu", "b": "b"}
+    if wrong := [n for n, array in arrays.items() if array.dtype.kind not in kinds[ours[n].dtype.kind]]:
+        listed = some([f"{name} is {file.types[name]} and the model's is {ours[name].dtype}" for name in wrong])
+        raise ValueError(f"weights: {file.path}: {listed}; nothing was loaded: save them in the model's type first")
+    if not allow_nan and (wrong := [name for name, array in arrays.items() if not _finite(array, ours[name].dtype)]):
+        raise ValueError(
+            f"weights: {file.path} holds NaN or infinity, or what is infinite in the model's type: {some(wrong)}; "
+            "nothing was loaded; allow_nan=True loads it all the same"
+        )
+
+
+def _finite(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Are all numbers finite, also once they are cast? Piece by piece: no copy of a large array."""
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore"):
+        return all(np.isfinite(flat[i : i + PIECE].astype(dtype, copy=False)).all() for i in range(0, flat.size, PIECE))
+
+
+def _casts(found: Loaded, ours: dict[str, Tensor], file: WeightFile) -> list[str]:
+    pairs = Counter((file.types[name], str(ours[name].dtype)) for name in found.loaded_keys)
+    return [f"{count:,} of them cast from {theirs} to {mine}" for (theirs, mine), count in pairs.items() if theirs != mine]
+
+
+# ---- which model it was ----------------------------------------------------------------------------------------------------
+
+
+def options_of(model: Module) -> dict[str, Any]:
+    """The keywords of the model's constructor that it keeps as attributes of the same names, as JSON can say them.
+
+    So `self.version = version` in `__init__` is all that a model does to have it noted in its files.
+    """
+    keywords = inspect.signature(type(model).__init__).parameters
+    kept = {name: value for name, value in vars(model).items() if name in keywords and not isinstance(value, Module | Tensor)}
+    return json.loads(json.dumps(kept, default=_named, skipkeys=True))
+
+
+def _named(value: Any) -> str:
+    """What JSON has no word for, such as a function, by its name."""
+    return str(getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__)
+
+
+def _header(model: Module) -> dict[str, str]:
+    return {MODEL: type(model).__name__, OPTIONS: json.dumps(options_of(model))}
+
+
+def _other_model(model: Module, metadata: dict[str, str]) -> str | None:
+    """Words for a file that names another model, or other options that change what the net computes."""
+    name = metadata.get(MODEL)
+    if name is None:
+        return None
+    mine, theirs = options_of(model), _parsed(metadata.get(OPTIONS, "{}"))
+    if name not in [cls.__name__ for cls in type(model).__mro__]:
+        return f"it was saved from {shown(name)}, which may compute otherwise even where names and shapes fit"
+    if differing := [key for key in theirs if key in mine and theirs[key] != mine[key] and key not in HARMLESS]:
+        was, this = (", ".join(f"{shown(key)}={shown(repr(side[key]))}" for key in differing) for side in (theirs, mine))
+        pair = f"it was saved from {shown(name)}({was}) and this is {type(model).__name__}({this})"
+        return f"{pair}; build it with {was}, by --set in the shell"
+    return None
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  (no dict)
-    except (SafetensorError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"weights: {path} is not a readable safetensors file: {_why(path, error)}") from None
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _why(path: Path, error: Exception) -> str:
-    """The library's reason, or a better one where we know it."""
-    if "bfloat16" in str(error):
-        return "it holds bfloat16, which NumPy has not; save it as float32"
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start in (b"PK", b"\x80\x02"):
-        return "it looks like a pickle; write it in PyTorch by safetensors.torch.save_file(model.state_dict(), path)"
-    return str(error)
+def _left_open(model: Module, file: WeightFile) -> list[str]:
+    """What the model says that names and shapes cannot tell, where the header does not tell it either."""
+    text = "" if MODEL in file.metadata else getattr(model, "shapes_cannot_tell", "")
+    return [f"what shapes cannot tell: {text}"] if text else []
+
+
+def _remedy(found: Loaded) -> list[str]:
+    wrong = [w for w in found.wrong_shapes if not inside(w.name, found.anew)]
+    parts = {w.name.rpartition(".")[0] for w in wrong}
+    if not found.loaded_keys:
+        return ["no name and shape fits: these are the weights of another net"]
+    if wrong and len(parts) == 1 and all(w.may_be_classes() for w in wrong):
+        return [f"another number of classes? heads=[{shown(parts.pop())!r}] lets that part start anew"]
+    return [] if wrong else ["strict=False loads what fits"]
