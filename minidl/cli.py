@@ -1,6 +1,8 @@
 """The command `minidl`.
 
     minidl train models/lenet.py          learn, and leave a run folder
+    minidl train net.py --data photos     learn images of your own, one folder a class
+    minidl train --resume runs/lenet-1    go on where a run was stopped
     minidl evaluate runs/lenet-1          loss and accuracy of a run, class by class
     minidl predict runs/lenet-1 seven.png what is in an image
     minidl summary models/lenet.py        layers, parameters, multiply-adds, memory

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import backend
+from minidl.extras import install as command_for
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
@@ -79,12 +80,12 @@ def minidl() -> Finding:
 
 def install() -> Finding:
     """The packages of the default install."""
-    return _packages(("numpy", "threadpoolctl", "safetensors"), "BAD", "pip install minidl")
+    return _packages(("numpy", "threadpoolctl", "safetensors"), "BAD", command_for())
 
 
 def extras() -> Finding:
     """What `minidl train` draws, reads and shows with."""
-    return _packages(("matplotlib", "Pillow", "tqdm"), "warn", "pip install 'minidl[train]'  (plots, images, progress bar)")
+    return _packages(("matplotlib", "Pillow", "tqdm"), "warn", f"{command_for('train')}  (plots, images, progress bar)")
 
 
 def torch() -> Finding:
@@ -153,8 +154,7 @@ def data() -> Finding:
     from minidl.data import load
 
     splits = load("digits", size=(8, 8), channels=1)
-    counts = [len(part.images) for part in (splits.train, splits.validation, splits.test)]
-    return Finding("ok", "digits: {} train, {} validation, {} test images".format(*counts))
+    return Finding("ok", "digits: {} train, {} validation, {} test images".format(*map(len, splits)))
 
 
 def gpu() -> Finding:
@@ -171,9 +171,7 @@ def gpu() -> Finding:
         return Finding("note", f"{text}; minidl computes on the CPU")
     cuda = re.search(r"CUDA (\d+)", driver)
     extra = f"cuda{min(max(int(cuda[1]), 12), 13)}" if cuda else "cuda12"
-    remedy = (
-        f"pip install 'minidl[{extra}]'" if not installed else f"reinstall: pip install --force-reinstall 'minidl[{extra}]'"
-    )
+    remedy = f"pip uninstall {installed[0]}, then {command_for(extra)}" if installed else command_for(extra)
     return Finding("warn", f"{driver}, but {'CuPy cannot use it' if installed else 'CuPy is not installed'}", remedy)
 
 
@@ -274,7 +272,5 @@ def _try_gpu() -> Finding:
         right = float((cupy.arange(4, dtype=np.float32) * 2 + 1).sum()) == 16
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return Finding(
-            "warn", f"{text}: a sum failed, {first}", "reinstall CuPy with its toolkit: pip install 'minidl[cuda13]'"
-        )
+        return Finding("warn", f"{text}: a sum failed, {first}", f"reinstall CuPy with its toolkit: {command_for('cuda13')}")
     return Finding("ok", text) if right else Finding("warn", f"{text}: 1 + 3 + 5 + 7 is not 16 on it", "use --device cpu")

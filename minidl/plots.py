@@ -6,14 +6,18 @@ Ito's blue and vermilion) are told apart by all readers, and nothing is said by 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidl.extras import install
+
 BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#777777"
 MOST_NUMBERED = 16  # classes; with more, the cells of a confusion matrix are too small for numbers
+MOST_LETTERS = 24  # of a class's name
 
 
 def curves(metrics: Sequence[dict[str, Any]], path: str | Path, *, title: str = "", kept: int | None = None) -> Path:
@@ -52,9 +56,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path, *, t
     _draw_class_accuracy(bars, matrix)
     cells.set(xlabel="predicted class", ylabel="true class")
     if n <= 2 * MOST_NUMBERED:
-        turned = max(map(len, classes)) > 3
-        cells.set_xticks(range(n), classes, rotation=45 if turned else 0, ha="right" if turned else "center")
-        cells.set_yticks(range(n), classes)
+        names, turned = [_short(name) for name in classes], max(map(len, classes)) > 3
+        cells.set_xticks(range(n), names, rotation=45 if turned else 0, ha="right" if turned else "center", parse_math=False)
+        cells.set_yticks(range(n), names, parse_math=False)  # a folder may be called $x$
     return _save(figure, path)
 
 
@@ -83,7 +87,8 @@ def mistakes(
     for axis, i in zip(axes, shown, strict=False):
         axis.imshow(_picture(images[i]), cmap="gray", vmin=0, vmax=1)
         sure = "" if confidence is None else f"\np = {confidence[i]:.2f}"
-        axis.set_title(f"{names[labels[i]]}, taken for {names[predictions[i]]}{sure}", fontsize=8, color=INK)
+        title = f"{_short(names[labels[i]])}, taken for {_short(names[predictions[i]])}{sure}"
+        axis.set_title(title, fontsize=8, color=INK, parse_math=False)
     return _save(figure, path)
 
 
@@ -116,7 +121,7 @@ def _figure(width: float, height: float, title: str, dpi: int = 120) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures need Matplotlib: pip install 'minidl[train]'") from error
+        raise ImportError(f"pictures need Matplotlib: {install('train')}") from error
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, color=INK, fontsize=12)
@@ -125,8 +130,14 @@ def _figure(width: float, height: float, title: str, dpi: int = 120) -> Any:
 
 def _save(figure: Any, path: str | Path) -> Path:
     path = Path(path)
-    figure.savefig(path, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # boxes in place of letters it has not
+        figure.savefig(path, format="png")
     return path
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 3]}..."
 
 
 def _column(metrics: Sequence[dict[str, Any]], name: str) -> np.ndarray:

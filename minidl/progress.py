@@ -1,4 +1,4 @@
-"""What `minidl train` shows while it works: a row per epoch, and under the rows a bar that moves.
+"""What commands show while they work: a row per epoch, under the rows a bar that moves, and a word while images are read.
 
 The bar needs a terminal and tqdm; without either the rows come alone, so that a log file stays readable.
 """
@@ -15,10 +15,14 @@ HEADER = "epoch      train loss  train acc.   val. loss   val. acc.  images/s   
 
 
 class Display:
-    """Rows and a bar for a run of `epochs` passes over `images` images; `quiet` shows neither."""
+    """Rows and a bar for a run of `epochs` passes over `images` images; `quiet` shows neither.
 
-    def __init__(self, epochs: int, images: int, *, quiet: bool = False):
+    done  epochs that were made before, by a run that this one resumes
+    """
+
+    def __init__(self, epochs: int, images: int, *, done: int = 0, quiet: bool = False):
         self.epochs, self.images, self.quiet, self.started = epochs, images, quiet, time.perf_counter()
+        self.before = done * images
         self.bar = None if quiet else _bar(epochs * images)
         self._say(HEADER)
 
@@ -51,13 +55,36 @@ class Display:
 
     def _left(self, done: int) -> float:
         """Seconds until the end at the mean rate so far, evaluation included."""
-        return (time.perf_counter() - self.started) * (self.epochs * self.images - done) / done
+        return (time.perf_counter() - self.started) * (self.epochs * self.images - done) / (done - self.before)
 
     def _say(self, row: str) -> None:
         if self.bar is not None:
             self.bar.write(row, file=sys.stdout)
         elif not self.quiet:
             print(row, flush=True)
+
+
+class Reading:
+    """Says on stderr that images are being read, where that takes more than two seconds: once, or as it goes on a terminal."""
+
+    def __init__(self, name: str, *, quiet: bool = False):
+        self.name, self.quiet, self.started, self.next = name, quiet, time.perf_counter(), 2.0
+
+    def on_read(self, done: int, total: int) -> None:
+        """So many images of all are read."""
+        seconds = time.perf_counter() - self.started
+        if seconds < self.next or self.quiet:
+            return
+        live = sys.stderr.isatty()
+        self.next = seconds + 0.5 if live else float("inf")
+        left = clock(seconds * (total - done) / done)
+        text = f"reading {total:,} images of {self.name}: {done / total:.0%}, {left} left"
+        print(f"\r{text} " if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the line that moves."""
+        if 2.0 < self.next < float("inf"):
+            print(file=sys.stderr)
 
 
 def _bar(total: int) -> Any:

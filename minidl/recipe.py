@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from minidl import data, optim
@@ -15,6 +15,8 @@ from minidl.data.augment import Augment
 from minidl.tensor import Tensor
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}  # what `lr=None` means
+MOMENTUM = 0.9  # what `momentum=None` means, for sgd
+MOST_LR = 1e4  # Adam moves every weight by about lr in a step: whoever asks for more has mistyped it
 
 
 def _option(default: Any, about: str, *, least: float | None = None, below: float = math.inf, options: tuple = ()) -> Any:
@@ -28,19 +30,32 @@ class Recipe:
     epochs: int = _option(60, "passes over the training images", least=1)
     batch_size: int = _option(32, "images in a step", least=1)
     optimizer: str = _option("adam", "the update rule", options=("sgd", "adam", "adamw"))
-    lr: float | None = _option(None, "learning rate; 0.05 for sgd, 0.002 for adam and adamw, if not given", least=1e-12)
-    momentum: float = _option(0.9, "of sgd", least=0, below=1)
+    lr: float | None = _option(
+        None, "learning rate; 0.05 for sgd, 0.002 for adam and adamw, if not given", least=1e-12, below=MOST_LR
+    )
+    momentum: float | None = _option(None, "of sgd; 0.9 if not given", least=0, below=1)
     weight_decay: float = _option(0.0, "pull of the weights towards 0; decoupled in adamw", least=0)
     schedule: str = _option("cosine", "how lr goes on", options=("cosine", "step", "plateau", "constant"))
     warmup: int = _option(0, "epochs in which lr rises to its value first", least=0)
     clip: float = _option(0.0, "largest joint norm of the gradients; 0 for any", least=0)
-    shifts: int = _option(3, "training images move by up to so many pixels; 0 for none", least=0)
+    shifts: int | None = _option(
+        None,
+        "training images move by up to so many pixels, 0 for none; a tenth of the image's smaller side if not given",
+        least=0,
+    )
+    flips: int = _option(
+        0, "1: half of the training images, by chance, are mirrored left to right; for photographs", options=(0, 1)
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
             _check(option, getattr(self, option.name))
         if self.lr is None:
             object.__setattr__(self, "lr", LEARNING_RATES[self.optimizer])
+        if self.momentum is not None and self.optimizer != "sgd":
+            raise ValueError(f"momentum is an option of sgd, and the optimizer is {self.optimizer}; leave it out or choose sgd")
+        if self.momentum is None and self.optimizer == "sgd":
+            object.__setattr__(self, "momentum", MOMENTUM)
         if self.warmup >= self.epochs and self.warmup:
             raise ValueError(f"warmup must be shorter than the training of {self.epochs} epochs, got {self.warmup}")
 
@@ -48,15 +63,24 @@ class Recipe:
         """The fields as config.json holds them."""
         return asdict(self)
 
+    def for_images(self, size: tuple[int, int]) -> Recipe:
+        """The recipe for images of (H, W): shifts that were not given are a tenth of the smaller side, 3 at 32x32."""
+        least = min(size)
+        shifts = round(least / 10) if self.shifts is None else self.shifts
+        if shifts >= least:
+            raise ValueError(f"shifts must be below {least}, the smaller side of the images {size[0]}x{size[1]}, got {shifts}")
+        return replace(self, shifts=shifts)
+
     def augment(self) -> Augment | None:
         """What is done to training images."""
-        return data.shifts(self.shifts) if self.shifts else None
+        changes = [data.shifts(self.shifts or 0)] * bool(self.shifts) + [data.flips()] * bool(self.flips)
+        return data.compose(*changes) if changes else None
 
     def build_optimizer(self, parameters: Iterable[Tensor]) -> optim.Optimizer:
         """The update rule, over these parameters."""
         lr, decay = float(self.lr or 0), self.weight_decay
         if self.optimizer == "sgd":
-            return optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=decay)
+            return optim.SGD(parameters, lr=lr, momentum=self.momentum or 0.0, weight_decay=decay)
         return {"adam": optim.Adam, "adamw": optim.AdamW}[self.optimizer](parameters, lr=lr, weight_decay=decay)
 
     def build_schedule(self, optimizer: optim.Optimizer) -> optim.Schedule:
@@ -74,13 +98,13 @@ class Recipe:
         return optim.SequentialLR(optimizer, [rising, main], milestones=[self.warmup])
 
 
-def options() -> Iterator[tuple[str, str, Any, str]]:
-    """(name, type as text, default, help) of every field, for the command line."""
+def options() -> Iterator[tuple[str, str, str]]:
+    """(name, type as text, help) of every field, for the command line."""
     for option in fields(Recipe):
         kind = str(option.type).partition(" ")[0]
         choices, default = option.metadata["options"], option.default
-        about = option.metadata["about"] + (f": {', '.join(choices)}" if choices else "")
-        yield option.name, kind, default, about + (f"; default {default}" if default is not None else "")
+        about = option.metadata["about"] + (f": {', '.join(choices)}" if kind == "str" else "")
+        yield option.name, kind, about + (f"; default {default}" if default is not None else "")
 
 
 def _check(option: Field, value: Any) -> None:
@@ -88,11 +112,11 @@ def _check(option: Field, value: Any) -> None:
     name, least, below, options = option.name, *(option.metadata[key] for key in ("least", "below", "options"))
     if options:
         if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(str, options))}, got {value!r}")
         return
     if value is None and "None" in str(option.type):
         return
-    whole = option.type == "int"
+    whole = str(option.type).startswith("int")
     right_type = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not (right_type and least <= value < below):  # also where it is NaN
         limit = "" if below == math.inf else f" and below {below:g}"

@@ -1,4 +1,4 @@
-"""Training, evaluating, predicting: the loop a student would write, with what a real run needs around it.
+"""Training: the loop a student would write, with what a real run needs around it.
 
 >>> from minidl.recipe import Recipe
 >>> from minidl.train import evaluate, fit
@@ -8,49 +8,54 @@
 >>> accuracy > 0.7
 True
 
-A model may bring `loss(out, labels)` in place of softmax cross-entropy, and `predict(out)` in place of the scores themselves:
-scores [N, classes], of which the largest wins, or class numbers [N].
+`fit` walks over the epochs of a `Training`, which can be put down after any epoch and taken up again, in another process, as if
+nothing had happened: `state()` is all that the next epoch depends on.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl import nn, optim
 from minidl.backend import Array, to_numpy
-from minidl.data import DataLoader, Dataset, Splits
-from minidl.modelfile import Model
-from minidl.modes import anomaly_mode, no_grad
-from minidl.ops.softmax_cross_entropy import softmax_cross_entropy
-from minidl.random import Stream, using_stream
+from minidl.data import DataLoader, Splits
+from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, predict, predicting, probe
+from minidl.modes import anomaly_mode
+from minidl.random import stream
 from minidl.recipe import Recipe
+from minidl.state import State
 from minidl.tensor import Tensor
 
-EVALUATION_BATCH = 256
+__all__ = [
+    "Diverged",
+    "Evaluation",
+    "Fitted",
+    "Progress",
+    "Training",
+    "evaluate",
+    "fit",
+    "loss_of",
+    "predict",
+    "predicting",
+    "probe",
+]
+
+Record = dict[str, float]  # of an epoch, a line of metrics.jsonl
 
 
 class Diverged(FloatingPointError):
     """The loss became NaN or infinite; the message says where and what to try."""
 
 
-class Evaluation(NamedTuple):
-    """Mean loss, accuracy in 0..1, and counts [true class, predicted class]."""
-
-    loss: float
-    accuracy: float
-    confusion: np.ndarray
-
-
 class Fitted(NamedTuple):
-    """One record per epoch (the lines of metrics.jsonl), and the epoch whose weights the model holds now."""
+    """One record per epoch, and the epoch whose weights the model holds now."""
 
-    metrics: list[dict[str, float]]
+    metrics: list[Record]
     best_epoch: int
 
 
@@ -74,7 +79,7 @@ def fit(
     recipe: Recipe | None = None,
     *,
     device: str = "cpu",
-    on_epoch: Callable[[dict[str, float], bool], None] = _ignore,
+    on_epoch: Callable[[Record, bool], None] = _ignore,
     on_batch: Callable[[Progress], None] = _ignore,
 ) -> Fitted:
     """Train the model, and leave in it the weights of the epoch with the best validation accuracy.
@@ -84,73 +89,152 @@ def fit(
 
     The test images are not touched. Equal seed (`minidl.manual_seed`), equal bits. Raises Diverged.
     """
-    recipe = recipe or Recipe()
-    loader = DataLoader(splits.train, recipe.batch_size, shuffle=True, augment=recipe.augment(), device=device)
-    optimizer = recipe.build_optimizer(model.parameters())
-    schedule = recipe.build_schedule(optimizer)
-    metrics: list[dict[str, float]] = []
-    best, best_epoch, weights = (-1.0, 0.0), 0, {}
-    for epoch in range(1, recipe.epochs + 1):
-        record = _epoch(model, loader, optimizer, recipe, epoch, on_batch)
+    training = Training(model, splits, recipe, device=device)
+    while not training.finished:
+        on_epoch(*training.epoch(on_batch))
+    training.take_best()
+    return Fitted(training.metrics, training.best_epoch)
+
+
+class Training:
+    """A model, its optimiser and schedule, between two epochs.
+
+    metrics       a record per epoch so far
+    best_epoch    the one with the best validation accuracy, of equals the least loss; 0 before the first
+    best_weights  the model's state then
+
+    Frozen parameters (`nn.freeze`) are left alone.
+    """
+
+    def __init__(self, model: nn.Module, splits: Splits, recipe: Recipe | None = None, *, device: str = "cpu"):
+        self.recipe = (recipe or Recipe()).for_images(splits.size)
+        self.model, self.validation, self.device = model, splits.validation, device
+        self.loader = DataLoader(
+            splits.train, self.recipe.batch_size, shuffle=True, augment=self.recipe.augment(), device=device
+        )
+        self.optimizer = self.recipe.build_optimizer(p for p in model.parameters() if p.requires_grad)
+        self.schedule = self.recipe.build_schedule(self.optimizer)
+        self.metrics: list[Record] = []
+        self.best_epoch = 0
+        self.best_weights: Mapping[str, np.ndarray] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Are all epochs of the recipe done?"""
+        return len(self.metrics) >= self.recipe.epochs
+
+    def epoch(self, on_batch: Callable[[Progress], None] = _ignore) -> tuple[Record, bool]:
+        """One more: its record, and whether it is the best so far."""
+        number = len(self.metrics) + 1
+        record = self._pass(number, on_batch)
         started = time.perf_counter()
-        loss, accuracy = _validate(model, splits.validation, optimizer, epoch, device)
+        loss, accuracy = self._validate(number)
         record |= {"val_loss": loss, "val_accuracy": accuracy}
         record["seconds"] += time.perf_counter() - started
-        metrics.append(record)
-        schedule.step(loss)
-        is_best = (accuracy, -loss) > best
+        is_best = number == 1 or _merit(record) > _merit(self.metrics[self.best_epoch - 1])
+        self.metrics.append(record)
+        self.schedule.step(loss)
         if is_best:
-            best, best_epoch, weights = (accuracy, -loss), epoch, model.state_dict()
-        on_epoch(record, is_best)
-    model.load_state_dict(weights)
-    return Fitted(metrics, best_epoch)
+            self.best_epoch, self.best_weights = number, self.model.state_dict()
+        return record, is_best
 
+    def take_best(self) -> None:
+        """Give the model the weights of the best epoch."""
+        self.model.load_state_dict(self.best_weights)
 
-def _epoch(
-    model: nn.Module,
-    loader: DataLoader,
-    optimizer: optim.Optimizer,
-    recipe: Recipe,
-    epoch: int,
-    on_batch: Callable[[Progress], None],
-) -> dict[str, float]:
-    """One pass over the training images; loss and accuracy are those of the passes as they were made."""
-    model.train()
-    seen, loss_sum, right, started = 0, 0.0, 0, time.perf_counter()
-    for step, (images, labels) in enumerate(loader, start=1):
+    # ---- the epoch's two halves ----------------------------------------------------------------------------------------
+
+    def _pass(self, epoch: int, on_batch: Callable[[Progress], None]) -> Record:
+        """Once over the training images; loss and accuracy are those of the passes as they were made."""
+        self.model.train()
+        seen, loss_sum, right, started = 0, 0.0, 0, time.perf_counter()
+        for step, (images, labels) in enumerate(self.loader, start=1):
+            try:
+                loss, out = _step(self.model, self.optimizer, images, labels, self.recipe.clip)
+            except FloatingPointError as error:
+                raise Diverged(self._advice(f"epoch {epoch}, step {step}: {error}")) from error
+            n = len(labels)
+            seen, loss_sum = seen + n, loss_sum + n * loss
+            right += int((chosen(self.model, out) == to_numpy(labels)).sum())
+            on_batch(Progress(epoch, seen, loss_sum / seen, right / seen, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        return {
+            "epoch": epoch,
+            "train_loss": loss_sum / seen,
+            "train_accuracy": right / seen,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": seen / seconds,
+            "seconds": seconds,
+        }
+
+    def _validate(self, epoch: int) -> tuple[float, float]:
+        """Loss and accuracy after an epoch."""
         try:
-            loss, out = _step(model, optimizer, images, labels, recipe.clip)
+            loss, accuracy, _ = evaluate(self.model, self.validation, device=self.device)
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss}")
         except FloatingPointError as error:
-            raise Diverged(_advice(f"epoch {epoch}, step {step}: {error}", optimizer)) from error
-        n = len(labels)
-        seen, loss_sum, right = seen + n, loss_sum + n * loss, right + int((chosen(model, out) == to_numpy(labels)).sum())
-        on_batch(Progress(epoch, seen, loss_sum / seen, right / seen, time.perf_counter() - started))
-    seconds = time.perf_counter() - started
-    return {
-        "epoch": epoch,
-        "train_loss": loss_sum / seen,
-        "train_accuracy": right / seen,
-        "lr": optimizer.param_groups[0]["lr"],
-        "images_per_second": seen / seconds,
-        "seconds": seconds,
-    }
+            raise Diverged(self._advice(f"epoch {epoch}, validation: {error}")) from error
+        return loss, accuracy
+
+    def _advice(self, what: str) -> str:
+        hint = "" if anomaly_mode() else ", or detect_anomaly (--detect-anomaly) to learn which op made it"
+        return f"{what}; try a smaller lr than {self.optimizer.param_groups[0]['lr']:.3g}{hint}"
+
+    # ---- putting it down and taking it up --------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """All that the next epoch depends on, beside model, data, recipe and metrics.
+
+        The optimiser's arrays, often twice the model's, are not copied: write them before the next epoch.
+        """
+        random, epoch = stream(), len(self.metrics)
+        is_best = epoch > 0 and epoch == self.best_epoch
+        return State(
+            epoch=epoch,
+            best_epoch=self.best_epoch,
+            seed=random.seed,
+            position=random.position,
+            steps=list(self.optimizer.steps),
+            weights=dict(self.best_weights) if is_best else self.model.state_dict(),
+            optimizer={f"{i}.{name}": to_numpy(a) for i, kept in enumerate(self.optimizer.state) for name, a in kept.items()},
+        )
+
+    def take_up(self, state: State, metrics: list[Record], best_weights: Mapping[str, np.ndarray]) -> None:
+        """Stand where `state()` was taken, with the metrics of the epochs up to there and the weights of the best of them
+        (not needed where that is the last).
+
+        The schedule is walked again over their validation losses: so it stands where it stood, or, under a recipe of more
+        epochs, where a plan for so many would. ValueError, one line, where the state is not this training's.
+        """
+        state.check(self.model.state_dict(), self.optimizer)
+        best = int(max(metrics, key=_merit)["epoch"]) if metrics else 0
+        if len(metrics) != state.epoch or best != state.best_epoch:
+            raise ValueError(
+                f"the state of epoch {state.epoch}, the best being {state.best_epoch}, does not fit metrics of "
+                f"{len(metrics)} epochs, the best being {best}"
+            )
+        self.best_epoch, self.best_weights = best, dict(state.weights if best == state.epoch else best_weights)
+        self.model.load_state_dict(self.best_weights or state.weights)  # refuses those of another model
+        self.model.load_state_dict(state.weights)
+        numbers = {**self.optimizer.state_dict()["numbers"], "steps": state.steps}
+        self.optimizer.load_state_dict({"arrays": state.optimizer, "numbers": numbers})
+        for record in metrics:
+            self.schedule.step(record["val_loss"])
+        self.metrics = list(metrics)
+        random = stream()
+        random.seed, random.position = state.seed, state.position
 
 
-def _validate(model: nn.Module, dataset: Dataset, optimizer: optim.Optimizer, epoch: int, device: str) -> tuple[float, float]:
-    """Loss and accuracy after an epoch."""
-    try:
-        loss, accuracy, _ = evaluate(model, dataset, device=device)
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss}")
-    except FloatingPointError as error:
-        raise Diverged(_advice(f"epoch {epoch}, validation: {error}", optimizer)) from error
-    return loss, accuracy
+def _merit(record: Record) -> tuple[float, float]:
+    """What makes an epoch the best."""
+    return record["val_accuracy"], -record["val_loss"]
 
 
 def _step(model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: Array, clip: float) -> tuple[float, Any]:
     """Forward, backward, update. The loss and the model's output before the update."""
     optimizer.zero_grad()
-    with np.errstate(all="ignore"):  # said once and in words, below
+    with np.errstate(all="ignore"):  # said once and in words, above
         out = model(images)
         loss = loss_of(model, out, labels)
         value = float(loss.item())
@@ -161,105 +245,3 @@ def _step(model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: 
             optim.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
         optimizer.step()
     return value, out
-
-
-def _advice(what: str, optimizer: optim.Optimizer) -> str:
-    hint = "" if anomaly_mode() else ", or detect_anomaly (--detect-anomaly) to learn which op made it"
-    return f"{what}; try a smaller lr than {optimizer.param_groups[0]['lr']:.3g}{hint}"
-
-
-# ---- what a model makes of images ------------------------------------------------------------------------------------------
-
-
-def loss_of(model: nn.Module, out: Any, labels: Array) -> Tensor:
-    """The model's own loss, or softmax cross-entropy."""
-    own = getattr(model, "loss", None)
-    return own(out, labels) if callable(own) else softmax_cross_entropy(out, labels)
-
-
-def scores_of(model: nn.Module, out: Any) -> np.ndarray:
-    """Scores [N, classes] or class numbers [N] of a model's output."""
-    own = getattr(model, "predict", None)
-    with no_grad():
-        scores = own(out) if callable(own) else out
-    scores = scores.numpy() if isinstance(scores, Tensor) else to_numpy(scores)
-    if scores.ndim == 2 or (scores.ndim == 1 and scores.dtype.kind in "iu"):
-        return scores
-    who = f"{type(model).__name__}{'.predict' if callable(own) else ''}"
-    raise ValueError(f"{who}: expected scores [N, classes] or class numbers [N], got {scores.dtype} {list(scores.shape)}")
-
-
-def chosen(model: nn.Module, out: Any) -> np.ndarray:
-    """Class numbers [N]: the largest score wins, the first of equals."""
-    scores = scores_of(model, out)
-    return scores.argmax(axis=1) if scores.ndim == 2 else scores
-
-
-def evaluate(model: nn.Module, dataset: Dataset, *, classes: int = 0, device: str = "cpu") -> Evaluation:
-    """Loss, accuracy and confusion matrix on a data set; the model is put back into its mode and draws no randomness.
-
-    classes  rows and columns of the matrix; if not given, as many as labels and answers show
-    """
-    if not len(dataset):
-        raise ValueError("evaluate: the data set is empty; give at least one image")
-    loss_sum, answers = 0.0, []
-    with predicting(model):
-        for images, labels in DataLoader(dataset, EVALUATION_BATCH, device=device):
-            out = model(images)
-            loss_sum += len(labels) * float(loss_of(model, out, labels).item())
-            answers.append(chosen(model, out))
-    answer = np.concatenate(answers)
-    classes = max(classes, 1 + int(dataset.labels.max()), 1 + int(answer.max()))
-    confusion = np.bincount(dataset.labels * classes + answer, minlength=classes**2).reshape(classes, classes)
-    return Evaluation(loss_sum / len(dataset), float(np.trace(confusion)) / len(dataset), confusion)
-
-
-def predict(model: nn.Module, images: Array, *, device: str = "cpu") -> np.ndarray:
-    """Scores [n, classes], or class numbers [n] where the model's own `predict` gives those.
-
-    images: float32 [n, C, H, W], normalised as the training images were. Scores of a model without `predict` are probabilities.
-    """
-    found = []
-    with predicting(model):
-        for i in range(0, len(images), EVALUATION_BATCH):
-            out = model(Tensor(images[i : i + EVALUATION_BATCH], device=device))
-            scores = scores_of(model, out)
-            found.append(scores if callable(getattr(model, "predict", None)) else _softmax(scores))
-    if not found:
-        raise ValueError("predict: no images; give at least one")
-    return np.concatenate(found)
-
-
-def probe(model: Model, classes: int) -> None:
-    """Send one black image through the model, so that what does not fit is said before training begins."""
-    labels = np.zeros(1, np.int64)
-    if not any(True for _ in model.parameters()):
-        raise ValueError(f"{type(model).__name__}: no parameters, so nothing to train; layers must be attributes of the model")
-    with predicting(model):
-        out = model(Tensor(np.zeros((1, *model.input_shape), np.float32)))
-        scores, loss = scores_of(model, out), loss_of(model, out, labels)
-    if scores.shape not in ((1, classes), (1,)):
-        raise ValueError(
-            f"{type(model).__name__}: expected scores [1,{classes}] for one image and {classes} classes, "
-            f"got {list(scores.shape)}; the last layer needs `classes` outputs"
-        )
-    if loss.size != 1:
-        raise ValueError(f"{type(model).__name__}: loss(out, labels) must be one number, got shape {list(loss.shape)}")
-
-
-@contextmanager
-def predicting(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no tape, and a stream of its own: training goes on afterwards as if nothing had happened."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad(), using_stream(Stream()), np.errstate(all="ignore"):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    e = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)

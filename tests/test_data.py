@@ -66,7 +66,10 @@ def test_normalise_survives_json():
 
 
 def test_a_constant_channel_keeps_its_scale():
-    assert data.Normalise.fit(np.full((2, 1, 3, 3), 0.25, np.float32)) == data.Normalise((0.25,), (1.0,))
+    images = np.full((7, 1, 8, 8), 0.3, np.float32)
+    for constant in (images, data.Dataset(images, np.zeros(7, np.int64), shape=(1, 11, 11))):  # resizing rounds
+        assert data.Normalise.fit(constant).std == (1.0,)
+        assert data.Normalise.fit(constant).mean == pytest.approx((0.3,), rel=1e-6)
 
 
 def test_load_gives_what_a_network_takes():
@@ -76,10 +79,48 @@ def test_load_gives_what_a_network_takes():
     assert np.array_equal(splits.train.images[:, 0], splits.train.images[:, 2])
 
 
+def test_digits_stay_small_in_memory_and_grow_in_the_loader():
+    small, large = data.digits().test, data.digits(size=(24, 30), channels=3).test
+    assert (large.pixels.shape, large.shape, large.pixels.dtype) == ((355, 1, 8, 8), (3, 24, 30), np.float32)
+    rows = [3, 1, 200]
+    grown = data.resize(small.images[rows], (24, 30))
+    assert np.array_equal(large.take(rows), np.repeat(grown, 3, axis=1))
+    assert np.array_equal(large.images[rows], large.take(rows))
+    assert np.array_equal(large[rows].images, large.take(rows))
+    images, _ = next(iter(data.DataLoader(large, 2)))
+    assert np.array_equal(images.numpy(), large.normalise(large.take([0, 1])))
+
+
+def test_limited_takes_the_classes_in_turn_and_mixes_the_images():
+    splits = data.digits()
+    for limit in (10, 57, 1085):
+        few = splits.limited(limit)
+        counts = np.bincount(few.train.labels, minlength=10)
+        assert counts.sum() == limit
+        assert counts.max() - counts.min() <= 1 or limit == 1085
+        assert len(few.test) == len(splits.test)
+    assert splits.limited(None) is splits
+    assert not np.array_equal(splits.limited(1085).train.labels, splits.train.labels)
+    with pytest.raises(ValueError, match="limit must lie between 1 and the 1085 training images, got 0"):
+        splits.limited(0)
+
+
 def test_a_damaged_file_is_refused(monkeypatch):
     monkeypatch.setattr(optdigits, "SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"digits.csv.gz is damaged .* reinstall minidl"):
         data.digits()
+
+
+def test_bytes_are_a_quarter_of_the_memory_and_the_same_images():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 4), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    small, large = data.Dataset(pixels, labels), data.Dataset(pixels.astype(np.float32) / 255, labels)
+    assert small.pixels.dtype == np.uint8
+    assert np.array_equal(small.images, large.images)
+    assert small.images.dtype == small[3][0].dtype == np.float32
+    assert data.Normalise.fit(small) == data.Normalise.fit(large) == data.Normalise.fit(large.images)
+    assert data.Normalise.fit(small).mean == pytest.approx(large.images.mean(axis=(0, 2, 3)), rel=1e-6)
+    assert data.Normalise.fit(small).std == pytest.approx(large.images.std(axis=(0, 2, 3)), rel=1e-5)
 
 
 def test_a_dataset_is_sliced_like_a_list():
@@ -99,20 +140,24 @@ BAD = np.array([IMAGES[0], np.full((1, 4, 4), np.nan)])
 MESSAGES = {
     "unknown set": (
         lambda: data.load("mnist", size=(8, 8), channels=1),
-        "no data set 'mnist': choose from digits, digits:writers",
+        "no data set 'mnist': choose from digits, digits:writers, or name a folder of images",
     ),
     "zero size": (lambda: data.digits(size=0), "digits: size and channels must be positive integers, got size=0, channels=1"),
     "huge": (
         lambda: data.digits(size=100_000),
-        "digits: 1,797 images [1, 100000, 100000] would take 66,943 GiB; the limit is 4 GiB, so choose a smaller size",
+        "digits: one image [1, 100000, 100000] would take 38,147 MiB; the limit is 256 MiB, so choose a smaller size",
     ),
     "rank": (
         lambda: data.Dataset(IMAGES[0], LABELS),
-        "Dataset: images must be floating point [n, C, H, W], got float32 [1, 4, 4]",
+        "Dataset: images must be [n, C, H, W], floating point 0..1 or uint8 0..255, got float32 [1, 4, 4]",
     ),
-    "bytes": (
-        lambda: data.Dataset(IMAGES.astype(np.uint8), LABELS),
-        "Dataset: images must be floating point [n, C, H, W], got uint8 [2, 1, 4, 4]",
+    "integers": (
+        lambda: data.Dataset(IMAGES.astype(np.int16), LABELS),
+        "Dataset: images must be [n, C, H, W], floating point 0..1 or uint8 0..255, got int16 [2, 1, 4, 4]",
+    ),
+    "shape": (
+        lambda: data.Dataset(np.repeat(IMAGES, 2, axis=1), LABELS, shape=(3, 4, 4)),
+        "Dataset: pixels [2, 2, 4, 4] make no images [C, H, W] = [3, 4, 4]",
     ),
     "float labels": (
         lambda: data.Dataset(IMAGES, LABELS / 2),

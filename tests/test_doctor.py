@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from minidl import doctor
+from minidl import extras as minidl_extras
 from minidl.cli import main
 from minidl.doctor import Finding, examine, report
+from minidl.extras import install as command_for
 
 
 def openblas(core: str, threads: int = 2) -> list[dict]:
@@ -99,9 +102,19 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     assert extras == Finding(
         "warn",
         "matplotlib MISSING, Pillow MISSING, tqdm MISSING",
-        "pip install 'minidl[train]'  (plots, images, progress bar)",
+        f"{command_for('train')}  (plots, images, progress bar)",
     )
     assert install.state == "BAD"
+
+
+def test_the_command_that_installs_is_right_for_a_clone_and_for_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minidl_extras, "__file__", str(tmp_path / "site-packages/minidl/extras.py"))
+    assert (command_for("train"), command_for()) == ("pip install 'minidl[train]'", "pip install 'minidl'")
+    monkeypatch.setattr(minidl_extras, "__file__", str(tmp_path / "minidl/extras.py"))
+    (tmp_path / "pyproject.toml").write_text("")
+    assert command_for("cuda13") == f"pip install -e '{tmp_path}[cuda13]'"
 
 
 @pytest.mark.parametrize(
@@ -109,15 +122,15 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     [
         ([], None, "no CuPy", "note", "no NVIDIA driver, no CuPy; minidl computes on the CPU", ""),
         (["cupy-cuda12x"], None, "no GPU", "note", "cupy-cuda12x without an NVIDIA driver; minidl computes on the CPU", ""),
-        ([], "H100, driver 580 (CUDA 13.0)", "no CuPy", "warn", "CuPy is not installed", "pip install 'minidl[cuda13]'"),
-        ([], "K80, driver 470 (CUDA 11.4)", "no CuPy", "warn", "CuPy is not installed", "pip install 'minidl[cuda12]'"),
+        ([], "H100, driver 580 (CUDA 13.0)", "no CuPy", "warn", "CuPy is not installed", command_for("cuda13")),
+        ([], "K80, driver 470 (CUDA 11.4)", "no CuPy", "warn", "CuPy is not installed", command_for("cuda12")),
         (
             ["cupy-cuda12x"],
             "H100, driver 580",
             "no GPU",
             "warn",
             "CuPy cannot use it",
-            "reinstall: pip install --force-reinstall",
+            f"pip uninstall cupy-cuda12x, then {command_for('cuda12')}",
         ),
         (["cupy", "cupy-cuda12x"], None, None, "warn", "two CuPy packages", "pip uninstall cupy cupy-cuda12x, then one"),
     ],

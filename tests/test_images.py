@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minidl import data
+from minidl.extras import install
 
 # ---- resizing ---------------------------------------------------------------------------------------------------------------
 
@@ -155,5 +157,5 @@ def test_pixels_of_unknown_range_are_refused(tmp_path):
 
 def test_without_pillow_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"pip install 'minidl\[train\]'"):
+    with pytest.raises(ImportError, match=re.escape(install("train"))):
         data.read_image(tmp_path / "x.png", size=(8, 8), channels=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from minidl import plots
+from minidl.extras import install
 
 LARGEST = 200_000  # bytes
 TEN = [str(digit) for digit in range(10)]
@@ -161,7 +163,7 @@ def test_what_is_wrong_is_said_in_one_line(call, message):
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pictures need Matplotlib: pip install 'minidl\[train\]'"):
+    with pytest.raises(ImportError, match=re.escape(f"pictures need Matplotlib: {install('train')}")):
         plots.curves(run_of(1), "x.png")
 
 
@@ -169,8 +171,17 @@ def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path):
     program = f"""
 import sys
 from minidl import plots
+from minidl.extras import install
 assert "matplotlib" not in sys.modules
 plots.confusion([[1]], ["cat"], {str(tmp_path / "x.png")!r})
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_classes_may_be_called_anything(tmp_path: Path) -> None:
+    names = ["$a$", "$\\frac$", "猫", "a" * 300]
+    path = plots.confusion(np.eye(4, dtype=int), names, tmp_path / "names.png")
+    with Image.open(path) as image:
+        assert max(image.size) < 1000
+    plots.mistakes(np.zeros((4, 1, 3, 3)), np.arange(4), np.zeros(4, int), tmp_path / "wrong.png", classes=names)

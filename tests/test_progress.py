@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from minidl.progress import HEADER, Display, clock
+from minidl import progress
+from minidl.progress import HEADER, Display, Reading, clock
 from minidl.train import Progress
 
 RECORD = {
@@ -46,6 +47,37 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture) -> None:
     display.on_epoch(RECORD, True)
     display.close()
     assert capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_counts_its_own_time_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    clock_ = iter([0.0, 60.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock_))
+    Display(epochs=20, images=100, done=10).on_epoch({**RECORD, "epoch": 11}, False)  # a minute an epoch, nine to come
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" 9:00")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_long_reading_is_announced(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    reading, silent = Reading("photos"), Reading("photos", quiet=True)
+    for done in range(1, 101):
+        now[0] = 0.1 * done
+        reading.on_read(done, 100)
+        silent.on_read(done, 100)
+    reading.close()
+    err = capsys.readouterr().err
+    assert err.startswith("\r" * terminal + "reading 100 images of photos: 20%, 0:08 left")
+    assert err.endswith("\n")
+    assert (err.count("reading"), err.count("\n")) == ((17, 1) if terminal else (1, 1))
+
+
+def test_quick_reading_is_not(capsys: pytest.CaptureFixture) -> None:
+    reading = Reading("photos")
+    reading.on_read(100, 100)
+    reading.close()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import data, nn
+from minidl import data, evaluation, nn
 from minidl.random import stream
 from minidl.recipe import Recipe
+from minidl.state import read_state, save_state
 from minidl.tensor import Tensor
-from minidl.train import Diverged, evaluate, fit, predict, probe
+from minidl.train import Diverged, Training, evaluate, fit, predict, probe
 
 TIMES = {"seconds", "images_per_second"}
 QUICK = Recipe(epochs=2, lr=0.01, shifts=0)
@@ -39,7 +43,7 @@ def fitted(splits: data.Splits, recipe: Recipe = QUICK, seed: int = 0) -> tuple[
     minidl.manual_seed(seed)
     model = Tiny()
     metrics = fit(model, splits, recipe).metrics
-    return model, [{name: value for name, value in record.items() if name not in TIMES} for record in metrics]
+    return model, [without_times(record) for record in metrics]
 
 
 def test_it_learns_and_says_how(splits: data.Splits) -> None:
@@ -116,11 +120,67 @@ def test_a_model_brings_its_own_loss_and_prediction(splits: data.Splits) -> None
     assert predict(model, splits.test.images[:5]).shape == (5,)
 
 
+class Headed(Tiny):
+    """Scores from the main head alone when it predicts; in training from an auxiliary head too."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(classes)
+        self.auxiliary = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        main = super().forward(x)
+        return (main, self.auxiliary(x.flatten(1))) if self.training else main
+
+
+class Weighted(Headed):
+    def loss(self, out: Tensor | tuple[Tensor, Tensor], labels: np.ndarray) -> Tensor:
+        main, *others = out if isinstance(out, tuple) else (out,)
+        return sum((0.3 * cross_entropy(other, labels) for other in others), cross_entropy(main, labels))
+
+
+def cross_entropy(scores: Tensor, labels: np.ndarray) -> Tensor:
+    return minidl.softmax_cross_entropy(scores, labels)
+
+
+def test_auxiliary_heads_are_trained_by_the_models_loss_and_left_out_of_its_answers(splits: data.Splits) -> None:
+    minidl.manual_seed(0)
+    model = Weighted()
+    before = model.auxiliary.weight.numpy().copy()
+    metrics = fit(model, splits, replace(QUICK, epochs=4)).metrics
+    assert not np.array_equal(model.auxiliary.weight.numpy(), before)
+    assert metrics[-1]["train_accuracy"] > 0.5  # counted on the main head
+    assert metrics[-1]["train_loss"] > metrics[-1]["val_loss"]  # the heads' share is in the one alone
+    assert predict(model, splits.test.images[:3]).shape == (3, 10)
+
+
+def test_several_outputs_without_a_loss_are_refused(splits: data.Splits) -> None:
+    with pytest.raises(ValueError, match=r"^Headed: forward gave 2 outputs and the model has no loss\(out, labels\) to weigh"):
+        fit(Headed(), splits, QUICK)
+
+
+def test_frozen_parts_stay_as_they_are(splits: data.Splits) -> None:
+    minidl.manual_seed(0)
+    model = Tiny()
+    nn.freeze(model, "hidden")
+    before = model.state_dict()
+    fit(model, splits, replace(QUICK, weight_decay=0.1))
+    changed = [name for name, array in model.state_dict().items() if not np.array_equal(array, before[name])]
+    assert changed == ["output.weight", "output.bias"]
+    nn.freeze(model)
+    with pytest.raises(ValueError, match="Tiny: all is frozen, so nothing to train; freeze fewer parts"):
+        probe(model, 10)
+
+
 def test_a_loss_that_explodes_is_said_in_words(splits: data.Splits) -> None:
+    class Unbounded(Tiny):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(self.hidden(x.flatten(1)) * 1e4)
+
+    minidl.manual_seed(0)
     with pytest.raises(
-        Diverged, match=r"^epoch 1, step \d+: the loss is (nan|inf); try a smaller lr than 1e\+38, or detect_anomaly"
+        Diverged, match=r"^epoch 1, step \d+: the loss is (nan|inf); try a smaller lr than 9e\+03, or detect_anomaly"
     ):
-        fitted(splits, Recipe(epochs=2, optimizer="sgd", lr=1e38, shifts=0))
+        fit(Unbounded(), splits, Recipe(epochs=2, optimizer="sgd", lr=9e3, shifts=0))
 
 
 def test_also_when_it_explodes_in_validation(splits: data.Splits) -> None:
@@ -188,6 +248,125 @@ def test_clipping_keeps_a_wild_rate_finite(splits: data.Splits) -> None:
 def test_every_optimiser_learns(optimizer: str, splits: data.Splits) -> None:
     _, metrics = fitted(splits, Recipe(epochs=4, optimizer=optimizer, shifts=0))
     assert metrics[-1]["train_loss"] < 0.9 * metrics[0]["train_loss"]
+
+
+# ---- the recipe and the images -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((8, 8), 1), ((16, 40), 2), ((32, 32), 3), ((227, 227), 23), ((4, 4), 0)])
+def test_shifts_grow_with_the_images(size: tuple[int, int], pixels: int) -> None:
+    assert Recipe().for_images(size).shifts == pixels
+    assert Recipe(shifts=2).for_images(size).shifts == 2
+    assert Recipe(shifts=0).for_images(size).augment() is None
+
+
+def test_a_shift_leaves_something_of_the_image(splits: data.Splits) -> None:
+    with pytest.raises(ValueError, match=r"^shifts must be below 8, the smaller side of the images 8x8, got 8$"):
+        fitted(splits, replace(QUICK, shifts=8))
+
+
+def test_flips_are_for_those_who_ask(splits: data.Splits) -> None:
+    images, rng = splits.train.images[:64], np.random.default_rng
+    assert Recipe(shifts=0).augment() is None
+    flipped = Recipe(shifts=0, flips=1).augment()(images, rng(0))
+    assert np.array_equal(flipped, data.flips()(images, rng(0)))
+    both = Recipe(shifts=2, flips=1).augment()(images, rng(0))
+    assert np.array_equal(both, data.compose(data.shifts(2), data.flips())(images, rng(0)))
+
+
+def test_momentum_is_an_option_of_sgd() -> None:
+    assert (Recipe().momentum, Recipe(optimizer="sgd").momentum, Recipe(optimizer="sgd", momentum=0.5).momentum) == (
+        None,
+        0.9,
+        0.5,
+    )
+    with pytest.raises(
+        ValueError, match="momentum is an option of sgd, and the optimizer is adamw; leave it out or choose sgd"
+    ):
+        Recipe(optimizer="adamw", momentum=0.9)
+
+
+def test_large_images_are_looked_at_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.shape[0])
+            return x.mean(axis=(2, 3))
+
+    monkeypatch.setattr(evaluation, "MOST_NUMBERS", 100 * 10 * 4)
+    many = data.Dataset(np.zeros((250, 10, 2, 2), np.float32), np.zeros(250, np.int64))
+    evaluate(Counting(), many)
+    predict(Counting(), many.images)
+    assert seen == 2 * [100, 100, 50]
+
+
+# ---- put down and taken up -------------------------------------------------------------------------------------------------
+
+RECIPES = {
+    "adam": Recipe(epochs=5, lr=0.02, shifts=1),
+    "sgd": Recipe(epochs=5, optimizer="sgd", warmup=2, flips=1),
+    "plateau": Recipe(epochs=8, optimizer="sgd", lr=0.01, schedule="plateau", clip=0.5),  # falls only if its memory is lost
+    "adamw": Recipe(epochs=5, optimizer="adamw", schedule="step", weight_decay=0.01, lr=0.5),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_taken_up_elsewhere_ends_in_the_same_bits(name: str, splits: data.Splits, tmp_path: Path) -> None:
+    """The state goes through a file; the new model and the stream start from another seed. Dropout draws in every step."""
+    recipe = RECIPES[name]
+    minidl.manual_seed(3)
+    whole = Training(Tiny(), splits, recipe)
+    while not whole.finished:
+        whole.epoch()
+        if len(whole.metrics) == 3:
+            save_state(whole.state(), tmp_path / "last.safetensors")
+            metrics, best = json.loads(json.dumps(whole.metrics)), dict(whole.best_weights)
+    minidl.manual_seed(99)
+    second = Training(Tiny(), splits, recipe)
+    second.take_up(read_state(tmp_path / "last.safetensors"), metrics, best)
+    while not second.finished:
+        second.epoch()
+    assert [without_times(r) for r in second.metrics] == [without_times(r) for r in whole.metrics]
+    assert second.best_epoch == whole.best_epoch
+    assert stream().position == second.state().position == whole.state().position
+    whole.take_best()
+    second.take_best()
+    for key, array in whole.model.state_dict().items():
+        assert array.tobytes() == second.model.state_dict()[key].tobytes(), key
+
+
+def without_times(record: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in record.items() if name not in TIMES}
+
+
+def test_the_state_of_another_training_is_refused_and_nothing_changes(splits: data.Splits) -> None:
+    minidl.manual_seed(0)
+    model = Tiny()
+    done = Training(model, splits, QUICK)
+    done.epoch()
+    state, fresh = done.state(), Training(Tiny(), splits, QUICK)
+    before = fresh.model.state_dict()
+    wrong = {
+        "the state has 5 parameters, the training 4": state._replace(steps=[1] * 5),
+        "the state does not fit the model: it lacks 'output.bias'": state._replace(
+            weights=dict(list(state.weights.items())[:3])
+        ),
+        "the state does not fit Adam: it holds '9.exp_avg'": state._replace(
+            optimizer={**state.optimizer, "9.exp_avg": np.zeros(3)}
+        ),
+        "the state does not fit the model: output.bias should be float32 [10], got float64 [10]": state._replace(
+            weights={**state.weights, "output.bias": np.zeros(10)}
+        ),
+        "the state of epoch 2, the best being 1, does not fit metrics of 1 epochs, the best being 1": state._replace(epoch=2),
+    }
+    for message, other in wrong.items():
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            fresh.take_up(other, done.metrics, {})
+    assert all(array.tobytes() == before[name].tobytes() for name, array in fresh.model.state_dict().items())
+    sgd = Training(Tiny(), splits, Recipe(epochs=2, optimizer="sgd", shifts=0))
+    with pytest.raises(ValueError, match=r"^the state does not fit SGD: it holds .0\.exp_avg.$"):
+        sgd.take_up(state, done.metrics, {})
 
 
 def test_probe_knows_what_does_not_fit() -> None:

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from minidl import data, runs
+from minidl import runs
 from minidl import train as training
 from minidl.backend import check_device
-from minidl.commands import options
-
-SPLITS = ("train", "validation", "test")
+from minidl.commands import datasets, options
+from minidl.data import PARTS, Dataset
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """A run, and what to evaluate it on."""
     options.run_folder(parser)
-    parser.add_argument("--data", metavar="NAME", help="another data set than the run was trained on")
+    about = "another data set or folder of images than the run was trained on, or the new place of its own"
+    parser.add_argument("--data", metavar="NAME", help=about)
     parser.add_argument("--split", default="test", metavar="PART", help="train, validation or test; default test")
     options.device(parser)
     options.as_json(parser)
@@ -28,15 +28,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate; the exit code."""
     device, trained = check_device(args.device), runs.open_run(args.folder)
-    if args.split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {args.split!r}")
+    if args.split not in PARTS:
+        raise ValueError(f"split must be one of {', '.join(PARTS)}, got {args.split!r}")
     config = trained.config()
-    model, classes, name = trained.model().to(device), config["model"]["classes"], args.data or config["data"]["name"]
-    C, H, W = model.input_shape
-    splits = data.load(name, size=(H, W), channels=C)
-    if len(splits.classes) > len(classes):
-        raise ValueError(f"{name} has {len(splits.classes)} classes, but {trained.path} was trained on {len(classes)}")
-    dataset = replace(getattr(splits, args.split), normalise=trained.normalise(C))
+    model, classes, name = trained.model().to(device), config["model"]["classes"], datasets.name_for(trained, config, args.data)
+    normalise, numbers = trained.normalise(model.input_shape[0]), datasets.class_numbers(trained, classes, name)
+    datasets.refuse_training_images(trained, config, name, args.split)
+    dataset: Dataset = getattr(datasets.load(name, model.input_shape, parts=(args.split,)), args.split)
+    dataset = replace(dataset, labels=numbers[dataset.labels], normalise=normalise)
     found = training.evaluate(model, dataset, classes=len(classes), device=device)
     title = f"{config['model']['class']} of {trained.path} on {name}, {len(dataset):,} {args.split} images"
     options.show(args, _as_json(found, classes, name, args.split), lambda: _as_text(found, classes, title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
@@ -24,11 +25,29 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
-def model_file(parser: ArgumentParser) -> None:
+MODEL = "MODEL.py[:Class]"
+
+
+def model_file(parser: ArgumentParser, **more: Any) -> None:
     """The argument MODEL.py[:Class]."""
-    parser.add_argument(
-        "model", metavar="MODEL.py[:Class]", help="the model's file, and the class where the file holds several"
-    )
+    parser.add_argument("model", metavar=MODEL, help="the model's file, and the class where the file holds several", **more)
+
+
+def settings(parser: ArgumentParser) -> None:
+    """--set NAME=VALUE, as often as wanted; `dict(args.set)` has them by name."""
+    about = "an option of the model's constructor, such as --set size=64 or --set batch_norm=True; may be repeated"
+    parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help=about)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """The type of an option NAME=VALUE: a value that is no Python number, truth value or tuple is text."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ArgumentTypeError(f"expected NAME=VALUE, such as size=64, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value
 
 
 def run_folder(parser: ArgumentParser) -> None:
@@ -36,9 +55,9 @@ def run_folder(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="a run folder, such as runs/lenet-1")
 
 
-def device(parser: ArgumentParser) -> None:
+def device(parser: ArgumentParser, default: str = "cpu") -> None:
     """--device."""
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:0; default cpu")
+    parser.add_argument("--device", default=default, metavar="NAME", help="cpu, cuda or cuda:0; default cpu")
 
 
 def as_json(parser: ArgumentParser) -> None:

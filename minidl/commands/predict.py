@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
@@ -11,6 +12,8 @@ from minidl import data, runs
 from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import options
+
+DARK, BRIGHT = 0.4, 0.6  # mean brightness, 0 black to 1 white; photographs lie between
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,12 +34,24 @@ def run(args: Namespace) -> int:
     model, classes = trained.model().to(device), trained.config()["model"]["classes"]
     C, H, W = model.input_shape
     images = np.stack([data.read_image(path, size=(H, W), channels=C) for path in args.images])
-    images = trained.normalise(C)(1 - images if args.invert else images)
-    scores = training.predict(model, images, device=device)
+    images, normalise = 1 - images if args.invert else images, trained.normalise(C)
+    _warn_of_negatives(dict(zip(args.images, images, strict=True)), float(np.mean(normalise.mean)), trained, args.invert)
+    scores = training.predict(model, normalise(images), device=device)
     found = [_likeliest(row, classes, args.top) for row in scores]
     rows = [{"image": image, "classes": top} for image, top in zip(args.images, found, strict=True)]
     options.show(args, rows, lambda: _as_text(rows, probabilities=not hasattr(model, "predict")))
     return 0
+
+
+def _warn_of_negatives(images: dict[str, np.ndarray], learnt: float, trained: runs.Run, inverted: bool) -> None:
+    """A word on stderr for images that are mostly white where training was mostly black, or the other way round."""
+    for name, image in images.items():
+        mean = float(image.mean())
+        if (mean > BRIGHT and learnt < DARK) or (mean < DARK and learnt > BRIGHT):
+            shade, other = ("white", "black") if mean > learnt else ("black", "white")
+            remedy = "leave out --invert" if inverted else "try --invert"
+            word = f"{name} is mostly {shade}{' once inverted' if inverted else ''}"
+            print(f"minidl: {word}, but {trained.path} learnt from images that are mostly {other}; {remedy}", file=sys.stderr)
 
 
 def _likeliest(scores: np.ndarray, classes: list[str], top: int) -> list[dict[str, Any]]:

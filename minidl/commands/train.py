@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -19,10 +18,10 @@ from threadpoolctl import threadpool_limits
 from minidl import data, modelfile, recipe, runs
 from minidl import train as training
 from minidl.backend import check_device
-from minidl.commands import options
+from minidl.commands import datasets, options, outcome, pretrained, resume
 from minidl.data import Splits
 from minidl.modes import detect_anomaly
-from minidl.progress import Display, clock
+from minidl.progress import Display
 from minidl.random import manual_seed
 from minidl.recipe import Recipe
 from minidl.summary import Summary, summarise
@@ -32,28 +31,49 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "float": ("X", options.number),
     "str": ("NAME", str),
 }
-
-
+DEFAULTS = {"data": "digits", "seed": 0, "classes": None, "limit": None, "threads": None, "device": "cpu"}
+DEFAULTS |= pretrained.DEFAULTS
+MOST_THREADS = 1024
 SMALL = 50_000_000  # multiply-adds of a batch in the heaviest layer
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The recipe's fields, and what to train on what, where."""
-    options.model_file(parser)
+    """What to train on what, where, and the recipe's fields. An option that is not given is absent, so that a resumed run
+    knows what it is asked to change."""
+    options.model_file(parser, nargs="?")
+    options.settings(parser)
     add = parser.add_argument
-    add("--data", default="digits", metavar="NAME", help="digits, or digits:writers (tested on other writers); default digits")
-    for name, kind, default, about in recipe.options():
-        metavar, read = KINDS[kind]
-        add(f"--{name.replace('_', '-')}", type=read, default=default, metavar=metavar, help=about)
-    add("--no-shifts", dest="shifts", action="store_const", const=0, help="the same as --shifts 0")
-    add("--seed", type=options.whole, default=0, metavar="N", help="equal seeds give equal bits; default 0")
-    add("--classes", type=options.whole, metavar="N", help="outputs of the model; default: the classes of the data")
-    add("--limit", type=options.whole, metavar="N", help="quick trial: use only N training images")
-    add("--out", metavar="DIR", help="run folder, new or empty; default runs/MODEL-1, runs/MODEL-2, ...")
+    about = "digits; digits:writers, tested on other writers; or a folder of images, one sub-folder a class; default digits"
+    add("--data", default=SUPPRESS, metavar="NAME", help=about)
+    _add_recipe(parser)
+    add("--seed", type=options.whole, default=SUPPRESS, metavar="N", help="equal seeds give equal bits; default 0")
+    about = "outputs of the model; default: the classes of the data"
+    add("--classes", type=options.whole, default=SUPPRESS, metavar="N", help=about)
+    pretrained.add_arguments(parser)
+    about = "quick trial: use only N training images, as many of each class as may be"
+    add("--limit", type=options.whole, default=SUPPRESS, metavar="N", help=about)
+    add("--out", default=SUPPRESS, metavar="DIR", help="run folder, new or empty; default runs/MODEL-1, runs/MODEL-2, ...")
+    about = (
+        "go on with a stopped run after its last finished epoch, in its folder, with its own model and options; "
+        "--epochs may extend it, and the schedule is then planned anew"
+    )
+    add("--resume", default=SUPPRESS, metavar="RUN", help=about)
     add("--detect-anomaly", action="store_true", help="name the op that first makes a NaN or an infinity; slow")
     add("--quiet", action="store_true", help="only the result")
-    add("--threads", type=options.whole, metavar="N", help="BLAS threads; default: 1 for small networks, else all cores")
-    options.device(parser)
+    about = "BLAS threads; default: 1 for small networks, else all cores"
+    add("--threads", type=options.whole, default=SUPPRESS, metavar="N", help=about)
+    options.device(parser, default=SUPPRESS)
+
+
+def _add_recipe(parser: ArgumentParser) -> None:
+    shifts = parser.add_mutually_exclusive_group()
+    for name, kind, about in recipe.options():
+        metavar, read = KINDS[kind]
+        more: dict[str, Any] = {"nargs": "?", "const": 1} if name == "flips" else {}  # --flips is --flips 1
+        add = shifts.add_argument if name == "shifts" else parser.add_argument
+        add(f"--{name.replace('_', '-')}", type=read, default=SUPPRESS, metavar=metavar, help=about, **more)
+    about = "the same as --shifts 0"
+    shifts.add_argument("--no-shifts", dest="shifts", action="store_const", const=0, default=SUPPRESS, help=about)
 
 
 class Job(NamedTuple):
@@ -65,6 +85,7 @@ class Job(NamedTuple):
     splits: Splits
     classes: list[str]
     model: modelfile.Model
+    start: pretrained.Pretrained
     made_of: Summary
     device: str
 
@@ -72,50 +93,80 @@ class Job(NamedTuple):
 def run(args: Namespace) -> int:
     """Train; the exit code."""
     started = time.perf_counter()
-    job = _prepare(args)
-    out = runs.create(args.out, job.source.path.stem)
-    out.write_json("config.json", _config(job, out.keep_model(job.source)))
-    _announce(job, out)
-    metrics: list[dict[str, float]] = []
-    display = Display(job.recipe.epochs, len(job.splits.train), quiet=args.quiet)
+    if "resume" in args:
+        out = runs.open_run(args.resume)
+        with out.held():
+            return _go_on(out, args, started)
+    if args.model is None:
+        raise ValueError(f"the following arguments are required: {options.MODEL}; see `minidl train --help`")
+    job = _prepare(Namespace(**{**DEFAULTS, **vars(args)}))
+    out = runs.create(getattr(args, "out", None), job.source.path.stem)
+    with out.held():
+        now = training.Training(job.model, job.splits, job.recipe, device=job.device)
+        out.write_json("config.json", _config(job, out.keep_model(job.source)))
+        out.keep_state(now.state())
+        _announce(job, out)
+        return _train(job, now, out, started)
 
-    def on_epoch(record: dict[str, float], is_best: bool) -> None:
-        metrics.append(record)
-        out.add_metrics(record)
-        if is_best:
-            out.save(job.model)
-        display.on_epoch(record, is_best)
 
+def _go_on(out: runs.Run, args: Namespace, started: float) -> int:
+    """Train on from where a run stands."""
+    resumption = resume.read(out, args)
+    job = _prepare(resumption.args)
+    now = training.Training(job.model, job.splits, job.recipe, device=job.device)
+    resumption.take_up(now, job.splits)
+    _announce(job, out, resume=resumption.note(now))
+    return _train(job, now, out, started - sum(record["seconds"] for record in now.metrics))
+
+
+def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> int:
+    kept = list(now.metrics)
+    display = Display(job.recipe.epochs, len(job.splits.train), done=len(kept), quiet=job.args.quiet)
     try:
-        anomalies = detect_anomaly() if args.detect_anomaly else nullcontext()
+        anomalies = detect_anomaly() if job.args.detect_anomaly else nullcontext()
         with anomalies, threadpool_limits(_threads(job), user_api="blas"):
-            training.fit(job.model, job.splits, job.recipe, device=job.device, on_epoch=on_epoch, on_batch=display.on_batch)
+            while not now.finished:
+                record, is_best = now.epoch(display.on_batch)
+                with runs.uninterrupted():
+                    out.keep_epoch(record, now.state(), job.model if is_best else None)
+                    kept.append(record)
+                display.on_epoch(record, is_best)
         display.close()
-        return _finish(job, out, metrics, started)
+        now.take_best()
+        test = training.evaluate(job.model, job.splits.test, classes=len(job.classes), device=job.device)
+        outcome.finished(out, kept, test, job.classes, job.made_of.parameters, time.perf_counter() - started)
+        return 0
     except KeyboardInterrupt:
         display.close()
-        return _stopped(out, metrics)
+        return outcome.stopped(out, kept)
     except training.Diverged as error:
         display.close()
-        _write_result(out, "diverged", metrics)
-        raise training.Diverged(f"{error}; {out.path} keeps the {len(metrics)} epochs before that") from error
+        outcome.write_result(out, "diverged", kept)
+        raise training.Diverged(f"{error}; {out.path} keeps the {len(kept)} epochs before that") from error
     finally:
         display.close()
 
 
+# ---- before ----------------------------------------------------------------------------------------------------------------
+
+
 def _prepare(args: Namespace) -> Job:
-    recipe = Recipe(**{option.name: getattr(args, option.name) for option in fields(Recipe)})
+    """The quickest checks first, the images last."""
+    plan = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe) if field.name in args})
     device = check_device(args.device)
-    if args.threads is not None and args.threads < 1:
-        raise ValueError(f"threads must be 1 or more, got {args.threads}")
-    source = modelfile.load(args.model)
-    C, H, W = source.cls.input_shape
-    splits = _limited(data.load(args.data, size=(H, W), channels=C), args.limit)
-    classes = _class_names(splits.classes, args.classes)
+    if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
+        raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {args.threads}")
+    if not 0 <= args.seed < 2**64:
+        raise ValueError(f"seed must be a whole number from 0 to {2**64 - 1}, got {args.seed}")
+    source = modelfile.load(args.model, dict(args.set))
+    classes = _class_names(data.classes_of(args.data), args.classes)
     manual_seed(args.seed)
     model = source.build(len(classes))
+    start = pretrained.prepare(model, source, len(classes), args)
+    plan = plan.for_images(model.input_shape[1:])
     training.probe(model, len(classes))
-    return Job(args, recipe, source, splits, classes, model.to(device), summarise(model), device)
+    splits = datasets.load(args.data, model.input_shape, limit=args.limit, quiet=args.quiet)
+    return Job(args, plan, source, splits, classes, model.to(device), start, summarise(model), device)
 
 
 def _threads(job: Job) -> int | None:
@@ -125,16 +176,6 @@ def _threads(job: Job) -> int | None:
         return job.args.threads
     heaviest = max((layer.macs for layer in job.made_of.layers), default=0)
     return 1 if heaviest * job.recipe.batch_size < SMALL else None
-
-
-def _limited(splits: Splits, limit: int | None) -> Splits:
-    """The first `limit` training images of an order that mixes the classes."""
-    if limit is None:
-        return splits
-    if not 1 <= limit <= len(splits.train):
-        raise ValueError(f"limit must lie between 1 and the {len(splits.train)} training images, got {limit}")
-    order = np.random.default_rng(0).permutation(len(splits.train))
-    return replace(splits, train=splits.train[order[:limit]])
 
 
 def _class_names(names: list[str], classes: int | None) -> list[str]:
@@ -153,16 +194,19 @@ def _config(job: Job, file: str) -> dict[str, Any]:
             "file": file,
             "class": job.source.name,
             "source": str(job.source.path.resolve()),
+            "options": job.source.options,
             "classes": job.classes,
-            "input_shape": job.source.cls.input_shape,
+            "input_shape": job.model.input_shape,
         },
         "data": {
-            "name": job.args.data,
+            "name": datasets.full_name(job.args.data),
+            "files": job.splits.files,
             "mean": normalise.mean,
             "std": normalise.std,
             "limit": job.args.limit,
-            "images": dict(zip(("train", "validation", "test"), map(len, job.splits), strict=True)),
+            "images": dict(zip(data.PARTS, map(len, job.splits), strict=True)),
         },
+        **job.start.as_json(),
         "recipe": job.recipe.as_json(),
         "seed": job.args.seed,
         "device": job.device,
@@ -172,79 +216,22 @@ def _config(job: Job, file: str) -> dict[str, Any]:
     }
 
 
-def _announce(job: Job, out: runs.Run) -> None:
+def _announce(job: Job, out: runs.Run, **more: str) -> None:
     if job.args.quiet:
         return
-    recipe, made_of, (train_set, validation, test) = job.recipe, job.made_of, job.splits
+    plan, made_of, (train_set, validation, test) = job.recipe, job.made_of, job.splits
     counts = f"{len(train_set):,} training, {len(validation):,} validation, {len(test):,} test images"
     trial = f"; quick trial on {job.args.limit} of the training images" if job.args.limit else ""
-    shape, of = " x ".join(map(str, job.source.cls.input_shape)), f"{job.source.name} of {job.source.path}"
-    moves = f", shifts of up to {recipe.shifts} pixels" if recipe.shifts else ""
+    note = f"; {job.splits.note}" if job.splits.note else ""
+    shape, of = " x ".join(map(str, job.model.input_shape)), f"{job.source.name} of {job.source.path}"
+    moves = f", shifts of up to {plan.shifts} pixels" * bool(plan.shifts) + ", flips" * bool(plan.flips)
     lines = {
         "model": f"{of}: input {shape}, {made_of.parameters:,} parameters, {made_of.macs:,} MACs",
-        "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}",
-        "recipe": f"{recipe.optimizer}, lr {recipe.lr:g} {recipe.schedule}, batches of {recipe.batch_size}{moves}, "
+        **job.start.lines(),
+        "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}",
+        "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, batches of {plan.batch_size}{moves}, "
         f"seed {job.args.seed}, on {job.device}",
         "run": f"{out.path}",
+        **more,
     }
-    print("\n".join(f"{name:<8}{text}" for name, text in lines.items()) + "\n", flush=True)
-
-
-def _finish(job: Job, out: runs.Run, metrics: list[dict[str, float]], started: float) -> int:
-    """Read the test images, once, with the weights of the best validation epoch; write and say what came out."""
-    test = training.evaluate(job.model, job.splits.test, classes=len(job.classes), device=job.device)
-    pictures = _draw(out, metrics, test.confusion, job.classes)
-    seconds = time.perf_counter() - started
-    best = _write_result(
-        out,
-        "done",
-        metrics,
-        test_accuracy=test.accuracy,
-        test_loss=test.loss,
-        parameters=job.made_of.parameters,
-        seconds=seconds,
-    )
-    right, n = int(np.trace(test.confusion)), len(job.splits.test)
-    print(f"\nbest    epoch {best['epoch']}, chosen on validation: {best['val_accuracy']:.2%}")
-    print(f"test    {test.accuracy:.2%}, {right} of {n} images right, loss {test.loss:.4f}")
-    print(f"time    {clock(seconds)}")
-    print(f"run     {out.path}: checkpoint.safetensors, metrics.jsonl, result.json{pictures}", flush=True)
-    return 0
-
-
-def _draw(out: runs.Run, metrics: list[dict[str, float]], confusion: np.ndarray | None, classes: list[str]) -> str:
-    """Draw the pictures; what to add to the list of files, or why they are missing."""
-    from minidl import plots
-
-    try:
-        plots.curves(metrics, out.path / "curves.png")
-        if confusion is None:
-            return ", curves.png"
-        plots.confusion(confusion, classes, out.path / "confusion.png")
-    except ImportError as error:
-        return f" (no pictures: {error})"
-    return ", curves.png, confusion.png"
-
-
-def _best(metrics: list[dict[str, float]]) -> dict[str, Any]:
-    return max(metrics, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
-
-
-def _write_result(out: runs.Run, status: str, metrics: list[dict[str, float]], **more: Any) -> dict[str, Any]:
-    """result.json; returns the record of the best epoch, {} where none ended."""
-    best = _best(metrics) if metrics else {}
-    kept = {"best_epoch": best["epoch"], "val_accuracy": best["val_accuracy"], "val_loss": best["val_loss"]} if best else {}
-    out.write_json("result.json", {"status": status, **more, **kept, "epochs": len(metrics)})
-    return best
-
-
-def _stopped(out: runs.Run, metrics: list[dict[str, float]]) -> int:
-    """After Ctrl-C: keep what was learnt, say where, and leave the test images unread."""
-    best = _write_result(out, "stopped", metrics)
-    if not best:
-        print(f"\nminidl: stopped before the first epoch ended; {out.path} holds no weights", file=sys.stderr)
-        return 130
-    _draw(out, metrics, None, [])
-    kept = f"epoch {best['epoch']}, {best['val_accuracy']:.2%} on validation"
-    print(f"\nminidl: stopped after {len(metrics)} epochs; {out.path} keeps the best, {kept}", file=sys.stderr)
-    return 130
+    print("\n".join(f"{name:<8}{text}".replace("\n", "\n" + 8 * " ") for name, text in lines.items()) + "\n", flush=True)

@@ -13,11 +13,16 @@ pixel is skipped (antialiasing, as in Pillow and in PyTorch's antialias=True).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidl.extras import install
+
+ORIENTATION = 0x0112  # EXIF's tag; above 4 the image lies on its side
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # Pillow knows more; some of them run other programs
 
 
@@ -46,18 +51,38 @@ def read_image(path: str | Path, *, size: tuple[int, int], channels: int) -> np.
 
     Raises ValueError, one line, for a file that is missing, broken, too large or no image; ImportError without Pillow.
     """
+    with opened(path) as image:
+        bands = _bands(image, "RGB" if channels == 3 else "L", size)
+    return bands if len(bands) == channels else np.repeat(bands, channels, axis=0)
+
+
+def read_pixels(path: str | Path, *, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The same in a quarter of the memory: uint8 [3, H, W] for three channels, [1, H, W] for any other number of them."""
+    with opened(path) as image:
+        return np.rint(255 * _bands(image, "RGB" if channels == 3 else "L", size)).astype(np.uint8)
+
+
+def size_of(path: str | Path) -> tuple[int, int]:
+    """(H, W) of an image file, upright; its pixels are not decoded."""
+    with opened(path) as image:
+        W, H = image.size
+        return (W, H) if image.getexif().get(ORIENTATION, 1) > 4 else (H, W)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """The file as an open Pillow image; whatever goes wrong with it inside the block is one line, a ValueError."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("reading images needs Pillow: pip install 'minidl[train]'") from error
+        raise ImportError(f"reading images needs Pillow: {install('train')}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # its size is known before it is decoded
             with Image.open(path, formats=FORMATS) as image:
-                bands = _bands(image, "RGB" if channels == 3 else "L", size)
+                yield image
     except Exception as error:  # a decoder that is fed broken bytes may raise anything
         raise ValueError(f"image {str(path)!r} cannot be read: {_reason(error)}") from None
-    return bands if len(bands) == channels else np.repeat(bands, channels, axis=0)
 
 
 def _bands(image: Any, mode: str, size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +97,8 @@ def _bands(image: Any, mode: str, size: tuple[int, int]) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.stack([resize(np.asarray(band, np.float32) / 255, size) for band in image.convert(mode).split()])
+    bands = (band.convert("F").resize(size[::-1], Image.Resampling.BILINEAR) for band in image.convert(mode).split())
+    return np.stack([np.asarray(band) for band in bands]) / np.float32(255)
 
 
 def _reason(error: Exception) -> str:

@@ -61,7 +61,7 @@ class DataLoader:
         order = rng.permutation(n) if self.shuffle else np.arange(n)
         for i in range(len(self)):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
-            images, labels = self.dataset.images[rows], self.dataset.labels[rows]
+            images, labels = self.dataset.take(rows), self.dataset.labels[rows]
             if self.augment:
                 images = self.augment(images, rng)
             if self.dataset.normalise:

@@ -20,12 +20,12 @@ from importlib.resources import files
 import numpy as np
 
 from minidl.data.dataset import Dataset, Normalise, Splits
-from minidl.data.images import resize
 
 FILE = "digits.csv.gz"
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
+CLASSES = tuple("0123456789")
 OTHER_WRITERS = 360
-LARGEST = 4 * 2**30  # bytes of images, all splits together
+LARGEST = 2**28  # bytes of one image
 
 
 def digits(size: int | tuple[int, int] | None = None, *, channels: int = 1, writers: bool = False) -> Splits:
@@ -35,16 +35,17 @@ def digits(size: int | tuple[int, int] | None = None, *, channels: int = 1, writ
     channels  the grey image is repeated so often
     writers   test on writers that training has not seen
 
+    In memory they stay grey and 8x8, whatever the size: a DataLoader enlarges those of its batch.
+
     >>> list(data.digits())
     [Dataset(1,085 images [1, 8, 8]), Dataset(357 images [1, 8, 8]), Dataset(355 images [1, 8, 8])]
     """
+    shape = (channels, *_checked_size(size, channels))
     pixels, labels = _read()
-    H, W = _checked_size(size, channels, len(labels))
-    images = np.broadcast_to(resize(pixels, (H, W)), (len(labels), channels, H, W))
     part = _parts(labels, writers)
-    normalise = Normalise.fit(images[part == 0])
-    train, validation, test = (Dataset(images[part == i], labels[part == i], normalise) for i in range(3))
-    return Splits(train, validation, test, [str(digit) for digit in range(10)])
+    normalise = Normalise.fit(Dataset(pixels[part == 0], labels[part == 0], shape=shape))
+    train, validation, test = (Dataset(pixels[part == i], labels[part == i], normalise, shape) for i in range(3))
+    return Splits(train, validation, test, list(CLASSES))
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:
@@ -71,14 +72,14 @@ def _parts(labels: np.ndarray, writers: bool) -> np.ndarray:
     return part
 
 
-def _checked_size(size: int | tuple[int, int] | None, channels: int, n: int) -> tuple[int, int]:
+def _checked_size(size: int | tuple[int, int] | None, channels: int) -> tuple[int, int]:
     """(H, W), or a ValueError before any memory is taken."""
     H, W = (8, 8) if size is None else (size, size) if isinstance(size, int) else size
     if not all(isinstance(value, int) and value > 0 for value in (H, W, channels)):
         raise ValueError(f"digits: size and channels must be positive integers, got size={size!r}, channels={channels!r}")
-    if (needed := 4 * n * channels * H * W) > LARGEST:
+    if (needed := 4 * channels * H * W) > LARGEST:
         raise ValueError(
-            f"digits: {n:,} images [{channels}, {H}, {W}] would take {needed / 2**30:,.0f} GiB; "
-            f"the limit is {LARGEST / 2**30:.0f} GiB, so choose a smaller size"
+            f"digits: one image [{channels}, {H}, {W}] would take {needed / 2**20:,.0f} MiB; "
+            f"the limit is {LARGEST / 2**20:.0f} MiB, so choose a smaller size"
         )
     return H, W
