@@ -1,0 +1,111 @@
+"""Every model of models/, its exact size, and the images it takes: a row each, read by tests/test_models.py.
+
+To add a model, add a row, and a twin to model_twins/.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from models.alexnet import AlexNet, AlexNet32
+from models.alexnet_listings import KerasAlexNet, SixClassAlexNet, SlidesAlexNet, TorchvisionAlexNet
+from models.inception import GoogLeNet, InceptionV3
+from models.lenet import LeNet5, LeNet1998
+from models.resnet import (
+    PlainNet,
+    PlainNet18,
+    PlainNet34,
+    ResNet18,
+    ResNet20,
+    ResNet32,
+    ResNet34,
+    ResNet44,
+    ResNet50,
+    ResNet56,
+    ResNet101,
+    ResNet110,
+    ResNet152,
+)
+from models.vgg import VGG11, VGG13, VGG16, VGG19
+
+
+class Row(NamedTuple):
+    """A model, its exact size as it predicts one image of its own size, and the images it takes."""
+
+    cls: Any
+    parameters: int
+    macs: int
+    least: int  # height and width of the smallest images it takes
+    most: int | None = None  # and of the largest, where a dense layer fixes the size of the last maps
+    smallest: int | None = None  # the least `size` it can be built for, where it takes one
+    auxiliary: int = 0  # parameters of heads that only training uses
+    options: dict[str, Any] = {}  # noqa: RUF012  (nobody writes to it)
+    learns: dict[str, Any] | None = None  # keywords that make it small enough for the tests that train, which it takes part in
+
+    def build(self, **more: Any) -> Any:
+        """The model."""
+        return self.cls(**{**self.options, **more})
+
+    def __str__(self) -> str:
+        """As tests and docstrings write it: VGG16, or VGG16 batch_norm=True."""
+        return " ".join([self.cls.__name__, *(f"{name}={value}" for name, value in self.options.items())])
+
+
+TORCHVISION, V1, SMALL = {"variant": "torchvision"}, {"version": "v1"}, {"size": 32, "classes": 10}
+
+TABLE = [
+    Row(LeNet5, 61_706, 416_520, least=32, most=35, learns={}),
+    Row(LeNet1998, 60_000, 415_680, least=32, most=35, learns={}),
+    Row(AlexNet, 60_965_224, 724_406_816, least=224, most=255, smallest=64, learns={"size": 64, "classes": 10}),
+    Row(AlexNet, 62_378_344, 1_135_256_096, least=224, most=255, smallest=64, options={"groups": 1}),
+    Row(AlexNet, 60_965_224, 724_406_816, least=224, most=255, smallest=64, options={"convention": "original"}),
+    Row(AlexNet32, 797_290, 20_528_640, least=31, most=38, learns={}),
+    Row(KerasAlexNet, 24_000_586, 1_035_504_768, least=215, most=246),
+    Row(SlidesAlexNet, 62_378_344, 1_135_256_096, least=227, most=258),
+    Row(TorchvisionAlexNet, 61_100_840, 714_188_480, least=63, smallest=63),
+    Row(SixClassAlexNet, 57_028_422, 710_117_056, least=63, smallest=63),
+    Row(VGG11, 132_863_336, 7_609_090_048, least=224, most=255, smallest=32, learns={"size": 32, "classes": 10}),
+    Row(VGG13, 133_047_848, 11_308_466_176, least=224, most=255, smallest=32),
+    Row(VGG16, 138_357_544, 15_470_264_320, least=224, most=255, smallest=32),
+    Row(VGG19, 143_667_240, 19_632_062_464, least=224, most=255, smallest=32),
+    Row(VGG11, 132_868_840, 7_609_090_048, least=224, most=255, smallest=32, options={"batch_norm": True}),
+    Row(VGG13, 133_053_736, 11_308_466_176, least=224, most=255, smallest=32, options={"batch_norm": True}),
+    Row(VGG16, 138_365_992, 15_470_264_320, least=224, most=255, smallest=32, options={"batch_norm": True}),
+    Row(VGG19, 143_678_248, 19_632_062_464, least=224, most=255, smallest=32, options={"batch_norm": True}),
+    *[
+        Row(GoogLeNet, 6_998_552, 1_582_671_872, least=223, most=270, smallest=79, auxiliary=6_379_728),
+        Row(GoogLeNet, 6_998_552, 1_582_671_872, least=31, smallest=31, options={"auxiliary": False}, learns=SMALL),
+        Row(GoogLeNet, 6_624_904, 1_498_376_192, least=15, smallest=15, auxiliary=6_379_984, options=TORCHVISION),
+        Row(GoogLeNet, 6_624_904, 1_498_376_192, least=15, smallest=15, options={**TORCHVISION, "auxiliary": False}),
+        Row(InceptionV3, 23_834_568, 5_713_216_096, least=299, smallest=299, auxiliary=3_326_696),
+        Row(InceptionV3, 23_834_568, 5_713_216_096, least=75, smallest=75, options={"auxiliary": False}),
+    ],
+    *[
+        Row(ResNet18, 11_689_512, 1_814_073_344, least=1, smallest=1),
+        Row(ResNet34, 21_797_672, 3_663_761_408, least=1, smallest=1),
+        Row(ResNet50, 25_557_032, 4_089_184_256, least=1, smallest=1),
+        Row(ResNet101, 44_549_160, 7_801_405_440, least=1, smallest=1),
+        Row(ResNet152, 60_192_808, 11_513_626_624, least=1, smallest=1),
+        Row(ResNet18, 11_689_512, 1_814_073_344, least=1, smallest=1, options=V1),
+        Row(ResNet34, 21_797_672, 3_663_761_408, least=1, smallest=1, options=V1),
+        Row(ResNet50, 25_557_032, 3_857_973_248, least=1, smallest=1, options=V1),
+        Row(ResNet101, 44_549_160, 7_570_194_432, least=1, smallest=1, options=V1),
+        Row(ResNet152, 60_192_808, 11_282_415_616, least=1, smallest=1, options=V1),
+        Row(PlainNet18, 11_515_688, 1_794_805_760, least=1, smallest=1),
+        Row(PlainNet34, 21_623_848, 3_644_493_824, least=1, smallest=1),
+    ],
+    *[
+        Row(ResNet20, 269_722, 40_551_040, least=1, smallest=1, learns={"size": 16}),
+        Row(ResNet32, 464_154, 68_862_592, least=1, smallest=1),
+        Row(ResNet44, 658_586, 97_174_144, least=1, smallest=1),
+        Row(ResNet56, 853_018, 125_485_696, least=1, smallest=1),
+        Row(ResNet110, 1_727_962, 252_887_680, least=1, smallest=1),
+        Row(ResNet20, 269_722 + 2_752, 40_813_184, least=1, smallest=1, options={"shortcut": "B"}, learns={"size": 16}),
+        Row(ResNet32, 464_154 + 2_752, 69_124_736, least=1, smallest=1, options={"shortcut": "B"}),
+        Row(ResNet44, 658_586 + 2_752, 97_436_288, least=1, smallest=1, options={"shortcut": "B"}),
+        Row(ResNet56, 853_018 + 2_752, 125_747_840, least=1, smallest=1, options={"shortcut": "B"}),
+        Row(ResNet110, 1_727_962 + 2_752, 253_149_824, least=1, smallest=1, options={"shortcut": "B"}),
+        Row(PlainNet, 269_722, 40_551_040, least=1, smallest=1, learns={"size": 16}),
+        Row(PlainNet, 853_018, 125_485_696, least=1, smallest=1, options={"depth": 56}),
+    ],
+]
