@@ -18,9 +18,15 @@ import minidl
 from minidl import Tensor, data, nn, optim
 from minidl.backend import cuda_problem
 from minidl.cli import main
+from minidl.extras import install
 from minidl.modelfile import load
 from minidl.recipe import Recipe
 from minidl.train import evaluate
+from models.alexnet import AlexNet, AlexNet32
+from models.inception import GoogLeNet, InceptionV3
+from models.lenet import LeNet5, LeNet1998
+from models.resnet import PlainNet, ResNet20, ResNet50
+from models.vgg import VGG16
 
 
 def x(*shape: int, dtype: str = "float32") -> np.ndarray:
@@ -46,6 +52,17 @@ def twice() -> None:
     loss.backward()
 
 
+def blank() -> nn.Module:
+    """A layer made of shapes alone, used outside."""
+    with minidl.shapes_only():
+        return nn.Linear(2, 3)
+
+
+def blank_backward() -> None:
+    with minidl.shapes_only():
+        leaf(2, 2).sum().backward()
+
+
 def edited() -> None:
     y = minidl.tanh(leaf(2) * 2.0)
     loss = (y * y).sum()
@@ -54,7 +71,8 @@ def edited() -> None:
     loss.backward()
 
 
-HELPERS = (x, labels, leaf, watched, twice, edited, Recipe, evaluate)
+HELPERS = (x, labels, leaf, watched, twice, blank, blank_backward, edited, Recipe, evaluate)
+HELPERS += (AlexNet, AlexNet32, LeNet5, LeNet1998, VGG16, GoogLeNet, InceptionV3, PlainNet, ResNet20, ResNet50)
 NAMES = {**vars(minidl), "nn": nn, "optim": optim, "data": data, **{helper.__name__: helper for helper in HELPERS}}
 
 
@@ -89,7 +107,7 @@ def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(ValueError) as raised:
         Tensor(x(2)).to("cuda")
     assert str(raised.value) == f"device 'cuda': {cuda_problem()}"
-    assert "pip install 'minidl[cuda" in str(raised.value) or "minidl doctor" in str(raised.value)
+    assert install("cuda13") in str(raised.value) or "minidl doctor" in str(raised.value)
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------------
@@ -109,6 +127,9 @@ MODELS = {
     "wrong.py": tiny.NET.replace("nn.Linear(16, classes)", "nn.Linear(17, classes)"),
     "nine.py": tiny.NET.replace("nn.Linear(16, classes)", "nn.Linear(16, 9)"),
     "fails.py": tiny.NET.replace("nn.Linear(16, classes)", "nn.Linear(16, klasses)"),
+    "sized.py": tiny.NET.replace("classes=10)", "classes=10, *, size=8)"),
+    "moved.py": tiny.NET.replace("classes=10):", "classes=10):\n        self.input_shape = (8, 8)"),
+    "mute.py": tiny.NET.replace("return ", ""),
     "idle.py": CLASS + "    def __init__(self, classes=10): pass\n    def forward(self, x): return x.flatten(1)[:, :10]\n",
     "nan.py": tiny.NET.replace("minidl.tanh(", "minidl.log(minidl.abs(x.flatten(1)[:, :16]) * 0.0) + (0.0 * "),
 }
@@ -135,13 +156,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     change(folder / "run-mean/config.json", data={"name": "digits", "mean": [0.1], "std": [0.0]})
     change(folder / "run-channels/config.json", data={"name": "digits", "mean": [0.1, 0.1], "std": [1, 1]})
     change(folder / "run-outside/config.json", model={**config["model"], "file": "../net.py"})
-    (folder / "run-weights/checkpoint.safetensors").unlink()
-    weights = folder / "run-cut/checkpoint.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
+    for name in ("checkpoint.safetensors", "last.safetensors"):
+        (folder / "run-weights" / name).unlink()
+        weights = folder / "run-cut" / name
+        weights.write_bytes(weights.read_bytes()[:-100])
     tiny.write(folder / "run-other/model", tiny.NET.replace("16", "17"))
     (folder / "run-gone/model/net.py").unlink()
     (folder / "empty").mkdir()
     (folder / "note.png").write_text("no image")
+    for name in ("classes/a", "classes/b", "one-class/a"):
+        (folder / name).mkdir(parents=True)
+        for i in range(5):
+            (folder / name / f"{i}.png").write_text("no image")
     return folder
 
 
