@@ -22,10 +22,8 @@ from minidl.ops.softmax_cross_entropy import softmax_cross_entropy
 from minidl.random import Stream, using_stream
 from minidl.tensor import Tensor
 
-MOST_IMAGES, MOST_NUMBERS = (
-    256,
-    2**22,
-)  # of a batch: at 227x227 in colour 27 images, so that predicting needs less than training
+# Of a batch: at 227x227 in colour 27 images, so that predicting needs less than training.
+MOST_IMAGES, MOST_NUMBERS = 256, 2**22
 
 
 class Evaluation(NamedTuple):

@@ -50,8 +50,8 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def enable_grad() -> AbstractContextManager[None]:
-    """`with enable_grad():` records again inside a no_grad block."""
-    return _with(grad=True)
+    """`with enable_grad():` records again inside a no_grad block; not inside shapes_only, where there is nothing to record."""
+    return _with(grad=not modes().shapes)
 
 
 def grad_enabled() -> bool:

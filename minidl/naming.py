@@ -23,13 +23,17 @@ def naming(model: Module) -> Iterator[list[str]]:
     """Yields a list of the modules whose `forward` is running, the innermost last: the model itself is called ''."""
     calls = [""]
     modules = list(model.named_modules())
+    own = [vars(module).get("forward") for _, module in modules]  # set on the instance: by a user, or by naming further out
     for name, module in modules:
         vars(module)["forward"] = _noted(module.forward, name, calls)
     try:
         yield calls
     finally:
-        for _, module in modules:
-            del vars(module)["forward"]
+        for (_, module), forward in zip(modules, own, strict=True):
+            if forward is None:
+                del vars(module)["forward"]
+            else:
+                vars(module)["forward"] = forward
 
 
 def _noted(forward: Any, name: str, calls: list[str]) -> Any:

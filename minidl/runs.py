@@ -15,10 +15,10 @@ Nothing here is ever unpickled: settings are JSON, weights are safetensors. The 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -155,7 +155,7 @@ class Run:
         """result.json; {} where the training has written none, or none that can be read."""
         try:
             found = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -164,7 +164,7 @@ class Run:
         path = self.path / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: broken JSON ({error}); restore the file or train again") from None
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise ValueError(f"{path}: no configuration of this version of minidl (format {FORMAT}); train again")
@@ -255,7 +255,7 @@ def _checked_record(path: Path, number: int, line: bytes) -> dict[str, float]:
     if not isinstance(record, dict) or record.keys() != {"epoch", *MEASURES} or record["epoch"] != number:
         raise ValueError(f"{path}:{number}: expected the record of epoch {number}; restore the file or train again")
     for name in MEASURES:
-        if type(record[name]) not in (int, float) or not math.isfinite(record[name]):
+        if type(record[name]) not in (int, float) or not abs(record[name]) <= sys.float_info.max:
             raise ValueError(f"{path}:{number}: {name} should be a finite number, got {record[name]!r}")
     return record
 
@@ -267,10 +267,13 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    if (before := signal.getsignal(signal.SIGINT)) == signal.SIG_IGN:  # `nohup`, `&` in a script: Ctrl-C is not for us
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
     if came:
         raise KeyboardInterrupt

@@ -59,7 +59,7 @@ CONVENTIONS = {
     "paper": Convention(lrn="paper"),
     "original": Convention(("norm", "pool", "relu"), ("relu", "norm", "norm_within", "pool"), lrn_by_tower=True, conv_std=0.03),
     "caffe": Convention(k=1.0, dense_std=0.005, bias=0.1, dropout="inverted"),
-    "caffenet": Convention(*[("relu", "pool", "norm")] * 2, k=1.0, dense_std=0.005, dropout="inverted"),
+    "caffenet": Convention(("relu", "pool", "norm"), ("relu", "pool", "norm"), k=1.0, dense_std=0.005, dropout="inverted"),
 }
 
 

@@ -12,7 +12,7 @@ What they taught. A 3x3 or 5x5 convolution from many maps to many is dear. Let a
 on 14x14x480 to 48 maps costs 112,896,000 multiply-adds, through 16 maps in between 5,268,480. With what that saves, look at
 the same maps at several scales at once and join the results; and where AlexNet and VGG have dense layers, take the mean of
 every map. GoogLeNet has a ninth of AlexNet's parameters and made less than half of its errors (top-5 6.67 % against 15.3 %,
-each of several nets together). Inception v3 goes on: 5x5 as 3x3 after 3x3, 7x7 as 1x7 after 7x1, and batch norm everywhere.
+each of several nets together). Inception v3 goes on: 5x5 as 3x3 after 3x3, 7x7 as 1x7 and 7x1, and batch norm everywhere.
 """
 
 import minidl
@@ -158,10 +158,10 @@ class GoogLeNet(Supervised):
 
     `variant="paper"`: biases, no batch norm; max-pools are 3/2 and round up; heads behind 4a and 4d (average pool 5/3, 128
     maps, 1024 units, dropout 0.7) weigh 0.3 in the loss. The paper gives neither LRN's constants (here Caffe's, which are
-    PyTorch's defaults) nor how weights start (here as He's N(0, 2/fan_in), where scores are given as N(0, 0.01)).
+    PyTorch's defaults) nor how weights start (here as He's N(0, 2/fan_in), where scores are given as N(0, 0.01^2)).
 
     `variant="torchvision"` is torchvision's net, and loads its weights: batch norm, no biases; 3x3 in the place of 5x5; no LRN;
-    the last max-pool 2/2; heads that average to 4x4 at every size; dropout 0.2. Weights start as N(0, 0.01), as there.
+    the last max-pool 2/2; heads that average to 4x4 at every size; dropout 0.2. Weights start as N(0, 0.01^2), as there.
     """
 
     input_shape = (3, 224, 224)
@@ -241,7 +241,7 @@ BLOCK_B = {"branch3x3": [(384, 3)], "branch3x3dbl": [(64, 1), (96, 3), (96, 3)]}
 
 
 def block_c(n):
-    """Figure 6: 7x7 as 1x7 after 7x1."""
+    """Figure 6: 7x7 as 1x7 and 7x1, one after the other."""
     return {
         "branch1x1": [(192, 1)],
         "branch7x7": [(n, 1), (n, (1, 7)), (192, (7, 1))],
@@ -325,7 +325,7 @@ class InceptionV3Head(nn.Module):
 
 
 class InceptionV3(Supervised):
-    """48 layers of batch norm and small filters.
+    """48 layers on the longest way (the paper says 42), of small filters and batch norm.
 
         Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, "Rethinking the Inception Architecture for Computer Vision",
         arXiv 1512.00567.
@@ -351,8 +351,8 @@ class InceptionV3(Supervised):
 
     No convolution has a bias; batch norm's eps is 1e-3. Blocks and names are torchvision's, whose weights it loads. Labels are
     smoothed by 0.1 (section 7). The head, behind 6e, weighs 0.4: the paper gives no number, and this is its authors' in
-    TensorFlow. With the head, training needs images of 299x299 or more. Weights start as torchvision's, N(0, 0.1), in the
-    head's conv1 N(0, 0.01) and fc N(0, 0.001). (There they are cut off at 2, which is 20 standard deviations or more.)
+    TensorFlow. With the head, training needs images of 299x299 or more. Weights start as torchvision's, N(0, 0.1^2), in the
+    head's conv1 N(0, 0.01^2) and fc N(0, 0.001^2). (There they are cut off at 2, which is 20 standard deviations or more.)
     """
 
     input_shape = (3, 299, 299)

@@ -33,12 +33,13 @@ that has one. Most of the arithmetic is in the early stages, and most of the wei
     classifier.6    1000                          4,097,000           4,096,000
                                                 138,357,544      15,470,264,320
 
-`batch_norm=True` puts batch norm between every convolution and its ReLU. The paper, a few months older, has none: it could
-train the deep nets only by starting them from shallower ones. Names are torchvision's.
+`batch_norm=True` puts batch norm between every convolution and its ReLU. The paper, a few months older, has none: it trained
+the deep nets by starting them from the shallow one's weights, and found only later that Glorot's start does without that. Names
+are torchvision's.
 
 Weights start as He's N(0, 2/fan_in), so that signals keep their size, the last layer's as N(0, 0.01^2), so that scores start
-small, and biases at 0. (The paper has N(0, 0.01^2) everywhere, which is what made the start hard; torchvision keeps it in all
-dense layers.)
+small, and biases at 0. (The paper has one spread for all layers, which is what made the start hard. It prints a variance of
+0.01; most read a standard deviation of 0.01, and so has torchvision in all dense layers.)
 """
 
 from minidl import nn

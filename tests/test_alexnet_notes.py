@@ -13,7 +13,7 @@ import minidl
 from minidl import Tensor, nn
 from minidl.summary import Layer, summarise
 from models.alexnet import CONVENTIONS, AlexNet
-from models.alexnet_listings import KerasAlexNet, SlidesAlexNet
+from models.alexnet_listings import KerasAlexNet, SlidesAlexNet, TorchvisionAlexNet
 
 PAGE = Path(__file__).parent.parent / "docs" / "alexnet-counts.md"
 
@@ -43,6 +43,18 @@ def test_the_page_does_its_sums_right() -> None:
     assert len(equations) == 4
     for left, right in (equation.split(" = ") for equation in equations):
         assert total(left) == total(right)
+
+
+def test_the_page_states_the_true_sizes() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for call, model_class, options in (
+        ("AlexNet()", AlexNet, {}),
+        ("AlexNet(groups=1)", AlexNet, {"groups": 1}),
+        ("TorchvisionAlexNet()", TorchvisionAlexNet, {}),
+    ):
+        layers = layers_of(model_class, **options)
+        parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
+        assert f"`{call}` | {parameters:,} | {macs:,} |" in text
 
 
 def total(terms: str) -> int:

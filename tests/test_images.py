@@ -102,6 +102,13 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
         assert data.read_image(path, size=(1, 2), channels=channels).tolist() == [[[0, 1]]] * channels
 
 
+def test_exif_turns_sixteen_bits_upright_too(tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    path = saved(tmp_path, Image.fromarray(np.array([[0, 0, 0], [65535, 0, 0]], np.uint16)), exif=tags)
+    assert data.read_image(path, size=(3, 2), channels=1)[0].tolist() == [[1, 0], [0, 0], [0, 0]]
+
+
 def png_bytes() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)).save(buffer, "PNG")

@@ -20,6 +20,7 @@ import minidl
 from minidl import Tensor, data, nn, optim
 from minidl.summary import Layer, summarise
 from minidl.train import loss_of
+from models import inception
 from models.lenet import LeNet5, LeNet1998
 
 FOLDER = Path(__file__).parent.parent / "models"
@@ -45,9 +46,10 @@ def blank(model: Any, n: int = 1, size: int | None = None) -> Tensor:
 def test_sizes_are_exact(row: Row) -> None:
     with minidl.shapes_only():
         model = row.build()
-        layers = summarise(model).layers
-    assert sum(layer.parameters for layer in layers) == row.parameters
-    assert sum(layer.macs for layer in layers) == row.macs
+        table = summarise(model)
+    assert (table.parameters, table.macs, table.auxiliary_parameters) == (row.parameters, row.macs, row.auxiliary)
+    assert sum(layer.parameters for layer in table.layers) == row.parameters
+    assert sum(layer.macs for layer in table.layers) == row.macs
     assert count(model) == row.parameters + row.auxiliary
 
 
@@ -118,6 +120,22 @@ def layer_of(layers: list[Layer], name: str) -> tuple[str, int, int]:
     C, *size = inside[-1].output[1:]
     output = f"{C} x {'x'.join(map(str, size))}" if size else str(C)
     return output, sum(layer.parameters for layer in inside), sum(layer.macs for layer in inside)
+
+
+def test_what_the_docstring_of_inception_says_of_heads_and_of_1x1() -> None:
+    text = " ".join((inception.__doc__ or "").split())
+    heads = [row.auxiliary for row in TABLE if row.auxiliary]
+    assert "auxiliary heads ({:,}, {:,} and {:,} parameters more)".format(*heads) in text
+    with minidl.shapes_only():
+        nets = [
+            nn.Sequential(nn.Conv2d(480, 48, 5, padding=2)),
+            nn.Sequential(nn.Conv2d(480, 16, 1), nn.Conv2d(16, 48, 5, padding=2)),
+        ]
+        for net in nets:
+            net.input_shape = (480, 14, 14)
+        macs = [summarise(net).macs for net in nets]
+    assert macs == [112_896_000, 1_505_280 + 3_763_200]
+    assert "5x5 on 14x14x480 to 48 maps costs {:,} multiply-adds, through 16 maps in between {:,}".format(*macs) in text
 
 
 def test_every_file_has_such_a_table() -> None:

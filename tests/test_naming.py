@@ -41,3 +41,12 @@ def test_names_are_dotted_and_the_innermost_counts() -> None:
         model(np.ones((1, 2), np.float32))
     assert heard == ["0.0", "0.0"]  # a module that is used twice has its first name
     assert "forward" not in vars(inner)
+
+
+def test_a_forward_of_the_instances_own_is_put_back() -> None:
+    model = nn.Linear(2, 2)
+    model.forward = mine = lambda x: "mine"
+    with naming(model), naming(model) as calls:
+        assert model(None) == "mine"
+    assert model.forward is mine
+    assert calls == [""]

@@ -229,6 +229,32 @@ def test_ctrl_c_waits_for_what_is_being_written() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_a_run_on_another_device_is_trained_and_resumed_there(place: Path) -> None:
+    """The stand-in for CuPy computes what NumPy does, so the bits are those of the run on the CPU."""
+    words = ["train", "net.py", *QUICK, "--device", "strict", "--schedule", "constant", "--clip", "0.5", "--freeze", "output"]
+    assert main([*words, "--out", "device"]) == 0
+    assert main([*words, "--device", "cpu", "--out", "host"]) == 0
+    assert_equal_runs("device", "host")
+    assert main([*words, "--epochs", "2", "--out", "short"]) == 0
+    assert main(["train", "--resume", "short", "--epochs", "5", "--quiet"]) == 0
+    assert_equal_runs("device", "short")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_who_does_not_listen_to_ctrl_c_goes_on_not_listening(handler: signal.Handlers) -> None:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with runs.uninterrupted():
+            if handler is signal.SIG_IGN:
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is handler
+    except KeyboardInterrupt:
+        pytest.fail("it was interrupted")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # ---- more epochs ------------------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +302,16 @@ def test_options_that_contradict_the_run_are_refused(option: str, place: Path, c
 def test_options_that_repeat_the_run_are_welcome(place: Path) -> None:
     assert main(["train", "--resume", "cut", *QUICK, "--data", "digits", "--seed", "0", "--threads", "1"]) == 0
     assert_equal_runs("cut", "whole")
+
+
+def test_the_models_options_may_be_repeated_too(place: Path, capsys: pytest.CaptureFixture) -> None:
+    """JSON has made a list of the tuple."""
+    net = tiny.NET.replace("64, 16", "64, widths[0]").replace("16, classes", "widths[0], classes")
+    tiny.write(place, net.replace("classes=10", "classes=10, widths=(16,), bias=True"), "wide.py")
+    options = ["--set", "widths=(8,)", "--set", "bias=False"]
+    assert main(["train", "wide.py", "--limit", "40", "--epochs", "1", "--quiet", *options, "--out", "wide"]) == 0
+    assert "was started with widths=[8] bias=False" in refused("train --resume wide --epochs 2 --set widths=(9,)", capsys)
+    assert main(["train", "--resume", "wide", "--epochs", "2", "--quiet", *options[2:], *options[:2]]) == 0
 
 
 def spoil_state(path: Path, **changes: object) -> None:
@@ -346,6 +382,14 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a loss of NaN": (
         lambda run: spoil_lines(run, lambda rows: [{**rows[0], "val_loss": float("nan")}, *rows[1:]]),
         "cut/metrics.jsonl:1: val_loss should be a finite number, got nan",
+    ),
+    "a loss of 400 digits": (
+        lambda run: spoil_lines(run, lambda rows: [{**rows[0], "val_loss": 10**400}, *rows[1:]]),
+        "cut/metrics.jsonl:1: val_loss should be a finite number, got 1000",
+    ),
+    "brackets in the configuration": (
+        lambda run: (run / "config.json").write_text("[" * 100_000),
+        "cut/config.json: broken JSON (",
     ),
     "diverged": (
         lambda run: (run / "result.json").write_text('{"status": "diverged"}'),

@@ -55,6 +55,11 @@ class Aided(nn.Module):
         return minidl.softmax_cross_entropy(out[0], labels) + 0.3 * minidl.softmax_cross_entropy(out[1], labels)
 
 
+def test_a_model_on_another_device_is_summed_up_where_it_lies() -> None:
+    """As `minidl train --device cuda` does; the strict stand-in refuses to meet an array of the host's."""
+    assert summarise(Net().to("strict")) == summarise(Net())
+
+
 def test_every_number_of_a_small_net() -> None:
     table = summarise(Net())
     assert (table.model, table.input) == ("Net", [2, 6, 6])

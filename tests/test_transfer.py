@@ -165,6 +165,25 @@ def test_what_lies_below_a_frozen_part_still_learns() -> None:
     assert changed(before, model) == {"features.0.weight"}
 
 
+def test_what_two_parts_share_is_frozen_with_either() -> None:
+    class Tied(nn.Module):
+        def __init__(self):
+            self.encoder, self.decoder, self.norm = nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4)
+            self.decoder.weight, self.again = self.encoder.weight, self.norm
+
+    trained = {
+        "decoder": ["encoder.bias", "norm.weight", "norm.bias"],
+        "again": ["encoder.weight", "encoder.bias", "decoder.bias"],
+    }
+    for part, names in trained.items():
+        model = Tied()
+        freeze(model, part)
+        assert [name for name, p in model.named_parameters() if p.requires_grad] == names
+        assert model.train().norm.training == (part != "again")
+        unfreeze(model, part)
+        assert all(p.requires_grad for p in model.parameters())
+
+
 def test_a_second_phase_trains_them_again() -> None:
     model = Net()
     freeze(model)

@@ -375,11 +375,14 @@ def test_other_pth_files_are_refused_in_one_line(tmp_path: Path) -> None:
         model, path
     )
     whole = path.read_bytes()
-    for content in (b"", b"text, no weights" * 20, whole[:300], whole[: len(whole) // 2]):
+    for content in (b"", b"text, no weights" * 20):
         path.write_bytes(content)
         told = refused(model, path)
         assert "is refused: PyTorch cannot read it as weights (" in told
         assert "weights_only" not in told
+    for content in (whole[:300], whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        assert refused(model, path) == "is refused: it is a broken archive (File is not a zip file); fetch it again"
     for content, words in {"a list": ([1, 2], "one object (list)"), "numbers": ({"lr": 0.1}, "lr (float)")}.values():
         torch.save(content, path)
         assert refused(model, path) == f"is no state_dict, tensors by name; it holds {words}"
@@ -398,6 +401,27 @@ def test_a_pth_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Monk
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data/0", bytes(5_000_000))
     assert "unpacks to 5,000,000 bytes, more than most_bytes=1,000,000" in refused(nn.Linear(2, 2), path, most_bytes=1_000_000)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("broken", ["version", "extra field"])
+def test_an_archive_that_only_pytorch_would_unpack_is_refused(broken: str, tmp_path: Path) -> None:
+    """What Python's reader cannot list it cannot count, and PyTorch's is less strict: a bomb would go off there."""
+    torch = pytest.importorskip("torch")
+    model, path = nn.Linear(3, 2), tmp_path / "w.pth"
+    torch.save({name: torch.from_numpy(a) for name, a in model.state_dict().items()}, path)
+    load_weights(model, path)
+    raw = bytearray(path.read_bytes())
+    at, end = raw.find(b"PK\x01\x02"), raw.rfind(b"PK\x05\x06")  # the first file's entry in the directory, the directory's end
+    if broken == "version":
+        raw[at + 6] = 99
+    else:
+        name, extra = (int.from_bytes(raw[at + i : at + i + 2], "little") for i in (28, 30))
+        raw[at + 30 : at + 32] = (extra + 4).to_bytes(2, "little")
+        raw[end + 12 : end + 16] = (int.from_bytes(raw[end + 12 : end + 16], "little") + 4).to_bytes(4, "little")
+        raw[at + 46 + name : at + 46 + name] = b"\x01\x00\xff\x00"  # a field of 255 bytes that are not there
+    path.write_bytes(raw)
+    assert "is refused: it is a broken archive (" in refused(model, path)
 
 
 def test_safetensors_are_read_without_pytorch(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ there: a cosine that had come down goes up again. The result is not that of a ru
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ def _changes(run: Run, started: dict[str, Any], given: dict[str, Any]) -> dict[s
         raise ValueError(f"a resumed run has its own model and folder; leave {what} out")
     for name, value in given.items():
         was = started.get(name)
-        if name not in started or value == was or (name, value) in (("model", None), ("set", [])):
+        if name not in started or _same(name, value, was) or (name, value) in (("model", None), ("set", [])):
             continue
         same_kind = not {value, was} & DATA_SETS.keys() if name == "data" else True
         if name not in MAY_DIFFER or not same_kind:
@@ -128,6 +129,14 @@ def _changes(run: Run, started: dict[str, Any], given: dict[str, Any]) -> dict[s
         if name == "epochs" and value < was:
             raise ValueError(f"--epochs {value}: {run.path} was planned for {was}, and can only be extended")
     return {name: value for name, value in given.items() if name in MAY_DIFFER}
+
+
+def _same(name: str, value: Any, was: Any) -> bool:
+    """JSON has made lists of the tuples among a model's options, and their order says nothing."""
+    if name != "set":
+        return value == was
+    one, other = (json.dumps(dict(options), sort_keys=True, default=repr) for options in (value, was))
+    return one == other
 
 
 def _shown(value: Any) -> str:

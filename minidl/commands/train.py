@@ -68,10 +68,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def _add_recipe(parser: ArgumentParser) -> None:
     shifts = parser.add_mutually_exclusive_group()
     for name, kind, about in recipe.options():
-        metavar, read = KINDS[kind]
-        more: dict[str, Any] = {"nargs": "?", "const": 1} if name == "flips" else {}  # --flips is --flips 1
+        option, (metavar, read) = f"--{name.replace('_', '-')}", KINDS[kind]
         add = shifts.add_argument if name == "shifts" else parser.add_argument
-        add(f"--{name.replace('_', '-')}", type=read, default=SUPPRESS, metavar=metavar, help=about, **more)
+        if name == "flips":  # a switch: --flips
+            add(option, action="store_const", const=1, default=SUPPRESS, help=about)
+        else:
+            add(option, type=read, default=SUPPRESS, metavar=metavar, help=about)
     about = "the same as --shifts 0"
     shifts.add_argument("--no-shifts", dest="shifts", action="store_const", const=0, default=SUPPRESS, help=about)
 

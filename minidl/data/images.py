@@ -91,9 +91,9 @@ def _bands(image: Any, mode: str, size: tuple[int, int]) -> np.ndarray:
 
     if image.mode in ("I", "F"):
         raise ValueError(f"the range of its pixels is unknown (mode {image.mode!r}); save it as an 8-bit PNG")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return np.repeat(resize(np.asarray(image, np.float32) / 65535, size)[None], len(mode), axis=0)
-    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

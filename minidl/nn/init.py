@@ -68,7 +68,8 @@ def _drawn(tensor: Tensor, distribution: str, scale: float, shift: float) -> Ten
         values = data if in_place else np.empty(tensor.shape, np.float32)
         getattr(stream().generator(), distribution)(dtype=np.float32, out=values)
         values *= scale
-        values += shift
+        if shift:
+            values += shift
         if not in_place:
             data[...] = to_device(values, tensor.device)
     return tensor

@@ -18,6 +18,7 @@ import numpy as np
 from minidl.nn.loaded import shown, some
 from minidl.nn.weight_files import CONVERT, WeightFile
 
+ARCHIVE = b"PK\x03\x04"  # with these torch.load takes a file for an archive
 SAFE = (2, 6)  # before it, a pickle could get round weights_only=True: CVE-2025-32434
 WRAPPINGS = ("state_dict", "model")  # under which checkpoints keep the weights, beside an optimiser's state
 
@@ -65,8 +66,12 @@ def _check_unpacked(path: Path, most_bytes: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
-    except zipfile.BadZipFile:
-        return  # the older format, or broken: torch.load will say
+    except Exception as error:  # torch.load is less strict, and would unpack what was not counted
+        with path.open("rb") as file:
+            if file.read(len(ARCHIVE)) != ARCHIVE:
+                return  # the older format, or no weights at all: torch.load will say
+        broken = shown(str(error) or type(error).__name__)
+        raise ValueError(f"weights: {path} is refused: it is a broken archive ({broken}); fetch it again") from None
     if size > most_bytes:
         raise ValueError(f"weights: {path} unpacks to {size:,} bytes, more than most_bytes={most_bytes:,}")
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 
 from minidl.modes import shapes_only
 from minidl.nn.loaded import inside, shown, some
-from minidl.nn.module import Module
+from minidl.nn.module import Module, Parameter
 
 
 def freeze(model: Module, *parts: str) -> None:
@@ -56,7 +56,7 @@ def heads(build: Callable[[int], Module], classes: int = 10) -> list[str]:
 
 def parts_of(model: Module, who: str, parts: Iterable[str]) -> list[str]:
     """The names, if each is a module, parameter or buffer inside the model; otherwise a ValueError that lists some that are."""
-    parts, there = list(parts), [name for name, _ in (*model.named_modules(), *model._tensors()) if name]
+    parts, there = list(parts), [name for name, _ in (*model._modules(""), *model._tensors()) if name]
     for part in parts:
         if part not in there:
             within = str(part).rpartition(".")[0]
@@ -67,9 +67,9 @@ def parts_of(model: Module, who: str, parts: Iterable[str]) -> list[str]:
 
 
 def _set_frozen(frozen: bool, model: Module, parts: list[str], training: bool) -> None:
-    for name, module in model.named_modules():
+    for name, module in model._modules(""):  # under all its names: what two parts share is frozen with either
         if not parts or inside(name, parts):
             module.frozen, module.training = frozen, training
-    for name, parameter in model.named_parameters():
-        if not parts or inside(name, parts):
-            parameter.requires_grad = not frozen
+    for name, tensor in model._tensors():
+        if isinstance(tensor, Parameter) and (not parts or inside(name, parts)):
+            tensor.requires_grad = not frozen
