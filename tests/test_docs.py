@@ -132,3 +132,9 @@ def test_figures_of_the_benchmarks_are_those_of_the_result_files() -> None:
         each = " / ".join(f"{100 * row['test_accuracy']:.2f}" for row in rows)
         mean = 100 * results["main_job"]["means"][name]["test_accuracy"]
         assert f"| {each} | {mean:.2f} | {max(row['wall_seconds'] for row in rows):.1f} |" in text
+    for name in ("training_alexnet", "training_resnet20"):
+        images, result = results[name]["images"], results[name]["result"]
+        counts = " / ".join(str(images[key]) for key in ("train", "validation", "test"))
+        accuracies = " | ".join(f"{100 * result[key]:.2f}" for key in ("val_accuracy", "test_accuracy"))
+        model = results[name]["model"]["class"]
+        assert f"| {model} | {counts} | {result['epochs']} | {result['best_epoch']} | {accuracies} |" in text
