@@ -75,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def one_line(error: Exception, words: Sequence[str]) -> str:
     """What went wrong, and where in the user's own file if it was there."""
-    text = " ".join(str(error).splitlines()).strip() or type(error).__name__
+    text = " ".join(str(getattr(error, "in_short", error)).splitlines()).strip() or type(error).__name__
     if isinstance(error, MemoryError):
-        text = f"out of memory: {text}; try a smaller --batch-size"
+        smaller = "--batch-size" if "train" in words[:1] else "network, or one for smaller images"
+        text = f"out of memory: {text}; try a smaller {smaller}"
     where = _line_in_users_file(error, words)
     if where and where not in text:
         ours = isinstance(error, ValueError) or type(error).__module__.startswith("minidl")

@@ -99,7 +99,7 @@ def forecast(model: Model, batch_size: int, optimizer: str | None = None) -> Mem
     recipe = Recipe() if optimizer is None else Recipe(optimizer=optimizer)
     with _put_back(model), _tracing(), using_stream(Stream()), np.errstate(all="ignore"):
         rule = recipe.build_optimizer(model.parameters())
-        batches, steps = _two_steps(model, rule)
+        batches, steps = _two_steps(model, rule, batch_size)
         state = sum(array.nbytes for slots in rule.state for array in slots.values())
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     weights = sum(t.data.nbytes for t in (*model.parameters(), *model.buffers()))
@@ -196,12 +196,14 @@ class _Step:
         return total
 
 
-def _two_steps(model: Model, optimizer: Optimizer) -> tuple[tuple[int, int], list[_Step]]:
+def _two_steps(model: Model, optimizer: Optimizer, batch_size: int) -> tuple[tuple[int, int], list[_Step]]:
     """Steps on two batches, after one that makes the optimiser's state; on more images where one is refused."""
     batches = (1, 2)
     try:
         _settle(model, batches[0])
-    except ShapeError:  # batch norm, where one image gives one value a channel
+    except ShapeError as error:  # batch norm, where one image gives one value a channel
+        if batch_size == 1:
+            raise ValueError(f"{type(model).__name__}: no forecast, a step on 1 image is refused: {error}") from error
         batches = (2, 3)
         _settle(model, batches[0])
     _settle(model, batches[1])

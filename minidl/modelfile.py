@@ -160,6 +160,8 @@ def _only(module: ModuleType, path: Path) -> type[nn.Module]:
         raise ValueError(f"{path}: holds {len(models)} models, say which: {choices}")
     if not classes:
         raise ValueError(f"{path}: holds no model; expected a class derived from minidl.nn.Module")
+    for cls in classes.values():
+        _check_one_input(cls, path)
     raise ValueError(f"{path}: {', '.join(classes)} has no input_shape; write `input_shape = (C, H, W)` in the model's class")
 
 
@@ -175,12 +177,22 @@ def _module_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
 
 def _check_contract(cls: type[nn.Module], path: Path) -> None:
     who = f"{path}:{cls.__name__}"
+    _check_one_input(cls, path)
     if getattr(cls, "input_shape", None) is None:
         raise ValueError(f"{who}: the class has no input_shape; write `input_shape = (C, H, W)` in it")
     _check_input_shape(cls, who)
     keywords, any_other = _keywords(cls)
     if "classes" not in keywords and not any_other:
         raise ValueError(f"{who}: the constructor has no keyword `classes`; write `def __init__(self, classes=10)`")
+
+
+def _check_one_input(cls: type[nn.Module], path: Path) -> None:
+    """ValueError for a `forward` that cannot be called with images alone."""
+    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+    inputs = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(inputs) > 1:
+        several = f"{cls.__name__}.forward has {len(inputs)} inputs, {', '.join(inputs)}"
+        raise ValueError(f"{path}: {several}; a model with several inputs is run by its own script, python {path}")
 
 
 def _check_input_shape(model: Any, who: str) -> None:

@@ -28,7 +28,7 @@ class Recipe:
     """Everything that `fit` needs beside a model and data. A value out of range is a ValueError that says the range."""
 
     epochs: int = _option(60, "passes over the training images", least=1)
-    batch_size: int = _option(32, "images in a step", least=1)
+    batch_size: int = _option(32, "images in a step; a last one alone joins the step before", least=1)
     optimizer: str = _option("adam", "the update rule", options=("sgd", "adam", "adamw"))
     lr: float | None = _option(
         None, "learning rate; 0.05 for sgd, 0.002 for adam and adamw, if not given", least=1e-12, below=MOST_LR
@@ -44,7 +44,7 @@ class Recipe:
         least=0,
     )
     flips: int = _option(
-        0, "1: half of the training images, by chance, are mirrored left to right; for photographs", options=(0, 1)
+        0, "mirror half of the training images, chosen by chance, left to right; for photographs", options=(0, 1)
     )
 
     def __post_init__(self) -> None:

@@ -109,8 +109,9 @@ class Training:
     def __init__(self, model: nn.Module, splits: Splits, recipe: Recipe | None = None, *, device: str = "cpu"):
         self.recipe = (recipe or Recipe()).for_images(splits.size)
         self.model, self.validation, self.device = model, splits.validation, device
+        augment = self.recipe.augment()
         self.loader = DataLoader(
-            splits.train, self.recipe.batch_size, shuffle=True, augment=self.recipe.augment(), device=device
+            splits.train, self.recipe.batch_size, shuffle=True, augment=augment, join_last=True, device=device
         )
         self.optimizer = self.recipe.build_optimizer(p for p in model.parameters() if p.requires_grad)
         self.schedule = self.recipe.build_schedule(self.optimizer)

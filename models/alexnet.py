@@ -108,7 +108,7 @@ class AlexNet(nn.Module):
 
     def forward(self, x):
         """Images [N, 3, 227, 227] to scores [N, classes]."""
-        nn.check_images(self, x, least=32 * self.side + 32, most=32 * self.side + 63)
+        nn.check_images(self, x, least=32 * self.side + 32, most=32 * self.side + 63, smallest=64)
         x = self.conv1(whole_steps(x))  # [N, 96, 55, 55]
         for step in self.rules.after1:
             x = getattr(self, step)(x)  # [N, 96, 27, 27]

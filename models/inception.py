@@ -205,10 +205,10 @@ class GoogLeNet(Supervised):
     def forward(self, x):
         """Images [N, 3, H, W] to scores [N, classes]; in training with heads to (scores, those of 4a, those of 4d)."""
         heads = self.training and self.auxiliary
-        least, most = self.least, None
+        least, most, smallest = self.least, None, None
         if heads and self.variant == "paper":  # what leaves their dense layers side x side
-            least, most = 48 * self.side + 31, 48 * self.side + 78
-        nn.check_images(self, x, least, most)
+            least, most, smallest = 48 * self.side + 31, 48 * self.side + 78, 79
+        nn.check_images(self, x, least, most, smallest)
         x = self.maxpool1(self.conv1(x))  # [N, 64, 56, 56]
         x = self.maxpool2(self.conv3(self.conv2(x)))  # [N, 192, 28, 28]
         x = self.maxpool3(self.inception3b(self.inception3a(x)))  # [N, 480, 14, 14]

@@ -27,12 +27,14 @@ from minidl import nn
 
 
 class LeNet5(nn.Module):
-    """Grey images of 32x32 in, one score per class out. Try `activation=minidl.relu`."""
+    """Grey images of 32x32 in, one score per class out. Try `activation=minidl.relu`, in the shell `--set activation=relu`."""
 
     input_shape = (1, 32, 32)
 
     def __init__(self, classes=10, activation=minidl.lecun_tanh):
-        self.activation = activation
+        self.activation = getattr(minidl, activation, None) if isinstance(activation, str) else activation
+        if not callable(self.activation):
+            raise ValueError(f"LeNet5: activation must be a function such as minidl.relu, or its name, got {activation!r}")
         self.C1 = nn.Conv2d(1, 6, kernel_size=5)
         self.S2 = nn.AvgPool2d(2)
         self.C3 = nn.Conv2d(6, 16, kernel_size=5)

@@ -62,6 +62,8 @@ class VGG(nn.Module):
     )
 
     def __init__(self, classes=1000, *, batch_norm=False, size=224):
+        if not isinstance(batch_norm, bool):
+            raise ValueError(f"{type(self).__name__}: batch_norm must be True or False, got {batch_norm!r}")
         size = nn.check_size(self, size, least=32)
         self.input_shape = (3, size, size)
         self.batch_norm = batch_norm
@@ -90,7 +92,7 @@ class VGG(nn.Module):
 
     def forward(self, x):
         """Images [N, 3, 224, 224] to scores [N, classes]."""
-        nn.check_images(self, x, least=32 * self.side, most=32 * self.side + 31)
+        nn.check_images(self, x, least=32 * self.side, most=32 * self.side + 31, smallest=32)
         x = self.features(x)  # [N, 512, 7, 7]
         return self.classifier(x.flatten(1))
 

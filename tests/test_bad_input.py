@@ -26,7 +26,7 @@ from models.alexnet import AlexNet, AlexNet32
 from models.inception import GoogLeNet, InceptionV3
 from models.lenet import LeNet5, LeNet1998
 from models.resnet import PlainNet, ResNet20, ResNet50
-from models.vgg import VGG16
+from models.vgg import VGG11, VGG16
 
 
 def x(*shape: int, dtype: str = "float32") -> np.ndarray:
@@ -72,7 +72,7 @@ def edited() -> None:
 
 
 HELPERS = (x, labels, leaf, watched, twice, blank, blank_backward, edited, Recipe, evaluate)
-HELPERS += (AlexNet, AlexNet32, LeNet5, LeNet1998, VGG16, GoogLeNet, InceptionV3, PlainNet, ResNet20, ResNet50)
+HELPERS += (AlexNet, AlexNet32, LeNet5, LeNet1998, VGG11, VGG16, GoogLeNet, InceptionV3, PlainNet, ResNet20, ResNet50)
 NAMES = {**vars(minidl), "nn": nn, "optim": optim, "data": data, **{helper.__name__: helper for helper in HELPERS}}
 
 
@@ -131,6 +131,8 @@ MODELS = {
     "moved.py": tiny.NET.replace("classes=10):", "classes=10):\n        self.input_shape = (8, 8)"),
     "mute.py": tiny.NET.replace("return ", ""),
     "idle.py": CLASS + "    def __init__(self, classes=10): pass\n    def forward(self, x): return x.flatten(1)[:, :10]\n",
+    "several.py": tiny.NET.replace("    input_shape = (1, 8, 8)\n", "").replace("(self, x)", "(self, x, profile)"),
+    "norm.py": tiny.NET.replace("nn.Linear(64, 16)", "nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16))"),
     "nan.py": tiny.NET.replace("minidl.tanh(", "minidl.log(minidl.abs(x.flatten(1)[:, :16]) * 0.0) + (0.0 * "),
 }
 
@@ -162,6 +164,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights.write_bytes(weights.read_bytes()[:-100])
     tiny.write(folder / "run-other/model", tiny.NET.replace("16", "17"))
     (folder / "run-gone/model/net.py").unlink()
+    state = nn.read_weights(folder / "run/checkpoint.safetensors")[0]
+    nn.save_weights({**state, "hidden.bias": state["hidden.bias"] * np.nan}, folder / "nan.safetensors")
+    nn.save_weights({name: array for name, array in state.items() if name != "hidden.bias"}, folder / "part.safetensors")
     (folder / "empty").mkdir()
     (folder / "note.png").write_text("no image")
     for name in ("classes/a", "classes/b", "one-class/a"):
@@ -236,6 +241,26 @@ def test_what_nobody_foresaw_asks_for_debug(home: Path, monkeypatch: pytest.Monk
     assert capsys.readouterr().err == "minidl: internal error, KeyError: 'layers'; run again with --debug for the traceback\n"
     with pytest.raises(KeyError):
         main(["summary", "net.py", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    {
+        "summary net.py": "network, or one for smaller images",
+        "evaluate run": "network, or one for smaller images",
+        "train net.py": "--batch-size",
+    }.items(),
+)
+def test_out_of_memory_advises_what_the_command_has(
+    command: str, advice: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("minidl.modelfile.load", exhausted)
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == f"minidl: out of memory: Unable to allocate 9 GiB; try a smaller {advice}\n"
 
 
 def test_a_model_file_that_changed_is_read_afresh(tmp_path: Path) -> None:

@@ -278,6 +278,22 @@ def test_an_epoch_shows_every_image_once():
     assert all(len(labels) == 100 for _, labels in data.DataLoader(train, 100, drop_last=True))
 
 
+@pytest.mark.parametrize(
+    ("images", "size", "lengths"),
+    [(10, 3, [3, 3, 4]), (10, 4, [4, 4, 2]), (9, 3, [3, 3, 3]), (4, 3, [4]), (1, 3, [1]), (3, 1, [1, 1, 1]), (2, 2, [2])],
+)
+def test_a_last_batch_of_one_may_join_the_one_before(images: int, size: int, lengths: list[int]):
+    part = data.digits().train[:images]
+    loader = data.DataLoader(part, size, join_last=True)
+    assert len(loader) == len(lengths)
+    assert [len(labels) for _, labels in loader] == lengths
+    assert np.array_equal(np.concatenate([labels for _, labels in loader]), part.labels)
+    whole = images // size * size
+    if whole:
+        cut = data.DataLoader(part, size, join_last=True, drop_last=True)
+        assert sum(len(labels) for _, labels in cut) == whole
+
+
 def test_a_loader_normalises_last():
     test = data.digits().test
     images, labels = next(iter(data.DataLoader(test, 50)))

@@ -95,6 +95,8 @@ def test_hidden_files_are_passed_over_and_others_left_out(tmp_path: Path) -> Non
     found = listing(tmp_path)
     assert sum(map(len, found.parts.values())) == 21
     assert found.note.endswith("; 2 files left out, no images by their names (.txt, no ending)")
+    (tmp_path / "bright" / "README").unlink()
+    assert listing(tmp_path).note.endswith("; 1 file left out, no image by its name (.txt)")
 
 
 def test_the_digest_tells_whether_the_parts_are_the_same(tmp_path: Path) -> None:
@@ -198,6 +200,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: [path.unlink() for path in root.glob("*/*.png") if path.stem > "3"],
         "*: too few images to take the test part from; some class needs 5 of them",
     ),
+    "capital": (lambda root: photos(root, ("Train",)), "*: Train/ must be called train/, in lower case"),
+    "test alone": (lambda root: photos(root, ("test",)), "*: test/ is there and train/ is missing; " + ALONE),
     "unknown part": (
         lambda root: photos(root, ("train", "dev")),
         "*: beside train/ there is bright/; " + ALONE,
@@ -322,6 +326,21 @@ def test_training_images_are_no_test(place: Path, capsys: pytest.CaptureFixture)
     capsys.readouterr()
     assert main(["evaluate", "runs/net-1", "--data", "moved/test"]) == 0
     assert "nobody can tell whether moved/test holds its training images" in capsys.readouterr().err
+
+
+def test_names_of_classes_cannot_rewrite_the_terminal(place: Path, capsys: pytest.CaptureFixture) -> None:
+    hostile, path = "da\x1b[2Jrk\n", Path("runs/net-1/config.json")
+    for part in ("train", "test"):
+        Path("photos", part, "dark").rename(Path("photos", part, hostile))
+    config = json.loads(path.read_text())
+    config["model"]["classes"], config["data"]["files"] = ["bright", hostile], listing("photos").digest()
+    path.write_text(json.dumps(config))
+    for words in (["predict", "runs/net-1", f"photos/test/{hostile}/0.png"], ["evaluate", "runs/net-1"]):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert "\x1b" not in out
+        assert r"da\x1b[2Jrk\n" in out
 
 
 def test_classes_are_matched_by_name(place: Path, capsys: pytest.CaptureFixture) -> None:

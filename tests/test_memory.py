@@ -154,6 +154,11 @@ def test_two_images_where_one_is_refused() -> None:
     assert forecast(Dense(), 8).measured_at == (2, 3)
     assert "forecast from steps on 2 and 3" in str(forecast(Dense(), 8))
     assert forecast(Residual(), 8).measured_at == (1, 2)
+    with pytest.raises(
+        ValueError, match=r"^Dense: no forecast, a step on 1 image is refused: batch_norm: expected more than 1"
+    ):
+        forecast(Dense(), 1)
+    assert forecast(Residual(), 1).batch_size == 1
 
 
 @pytest.mark.parametrize("training", [True, False])

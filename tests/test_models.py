@@ -18,6 +18,7 @@ from model_table import TABLE, Row
 
 import minidl
 from minidl import Tensor, data, nn, optim
+from minidl.nn.weights import options_of
 from minidl.summary import Layer, summarise
 from minidl.train import loss_of
 from models import inception
@@ -194,6 +195,19 @@ def test_a_model_is_built_for_any_size_that_it_can_take(row: Row) -> None:
             row.build(size=row.smallest - 1)
 
 
+@pytest.mark.parametrize("row", [row for row in TABLE if row.smallest], ids=str)
+def test_the_advice_to_build_it_for_another_size_can_be_followed(row: Row) -> None:
+    assert row.smallest is not None
+    with minidl.shapes_only():
+        model = row.build()
+        for size in (8, row.smallest - 1, row.smallest, row.least - 1, 2 * row.least + 100):
+            try:
+                model(blank(model, 2, size))
+            except ValueError as error:
+                if advised := re.search(r"build it with size=(\d+)$", str(error)):
+                    row.build(size=int(advised[1]))(blank(model, 2, size))
+
+
 # ---- they learn --------------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +291,11 @@ def test_lenet_with_another_activation() -> None:
     minidl.manual_seed(0)
     model = LeNet5(activation=minidl.relu)
     assert model(batch(model, 4)[0]).shape == (4, 10)
+
+
+def test_an_activation_may_be_named() -> None:
+    assert LeNet5(activation="relu").activation is minidl.relu
+    assert options_of(LeNet5(activation="relu")) == options_of(LeNet5(activation=minidl.relu))
 
 
 def test_the_loss_of_1998_is_equation_9() -> None:

@@ -64,13 +64,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """net.py, the finished run `whole`, and `cut`, the same run killed after three of its five epochs."""
     place = tmp_path_factory.mktemp("resume")
     tiny.write(place, NET)
-    before, keep_epoch = Path.cwd(), runs.Run.keep_epoch
+    before = Path.cwd()
     os.chdir(place)
     try:
         assert main(["train", "net.py", *QUICK, "--out", "whole"]) == 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(runs.Run, "keep_epoch", lambda self, *a: killed_after(keep_epoch, self, *a, epochs=3))
-            assert main(["train", "net.py", *QUICK, "--out", "cut"]) == 2
+        killed_in(["train", "net.py", *QUICK, "--out", "cut"], epochs=3)
     finally:
         os.chdir(before)
     return place
@@ -94,6 +92,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def killed_in(words: list[str], epochs: int) -> None:
+    """The command, killed after so many epochs."""
+    keep_epoch = runs.Run.keep_epoch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.Run, "keep_epoch", lambda self, *a: killed_after(keep_epoch, self, *a, epochs=epochs))
+        assert main(words) == 2
+
+
 def refused(words: str, capsys: pytest.CaptureFixture) -> str:
     """The one line on stderr; no file is touched."""
     before = contents(Path())
@@ -106,6 +112,14 @@ def refused(words: str, capsys: pytest.CaptureFixture) -> str:
 
 
 # ---- the same bits -------------------------------------------------------------------------------------------------------
+
+
+def test_also_where_a_last_image_alone_joins_the_batch_before(place: Path) -> None:
+    words = ["train", "net.py", *QUICK, "--batch-size", "33"]  # of 100: 33, 33, 34
+    assert main([*words, "--out", "one"]) == 0
+    killed_in([*words, "--out", "other"], epochs=2)
+    assert main(["train", "--resume", "other"]) == 0
+    assert_equal_runs("one", "other")
 
 
 def test_a_resumed_run_is_the_run_it_would_have_been(place: Path, capsys: pytest.CaptureFixture) -> None:

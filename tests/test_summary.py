@@ -106,6 +106,16 @@ def test_nothing_is_computed_and_the_model_is_left_as_it_was() -> None:
     assert all(np.array_equal(array, before[name], equal_nan=True) for name, array in model.state_dict().items())
 
 
+def test_images_larger_than_memory_need_none() -> None:
+    class Wide(nn.Module):
+        input_shape = (3, 10**6, 10**6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return minidl.max_pool2d(x, 1000)
+
+    assert summarise(Wide()).layers[0].output == [1, 3, 1000, 1000]
+
+
 def test_also_when_the_pass_fails() -> None:
     model = Net()
     model.output = nn.Linear(63, 3)

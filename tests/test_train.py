@@ -166,9 +166,35 @@ def test_frozen_parts_stay_as_they_are(splits: data.Splits) -> None:
     fit(model, splits, replace(QUICK, weight_decay=0.1))
     changed = [name for name, array in model.state_dict().items() if not np.array_equal(array, before[name])]
     assert changed == ["output.weight", "output.bias"]
-    nn.freeze(model)
+    nn.freeze(model, "hidden", "output")
     with pytest.raises(ValueError, match="Tiny: all is frozen, so nothing to train; freeze fewer parts"):
         probe(model, 10)
+
+
+class Normed(Tiny):
+    """Batch norm of features: one image gives it one value a channel."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(classes)
+        self.hidden = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16))
+
+
+@pytest.mark.parametrize(("images", "batch_size", "steps"), [(9, 4, [4, 9]), (9, 8, [9]), (10, 4, [4, 8, 10]), (3, 2, [3])])
+def test_a_last_image_alone_joins_the_step_before(splits: data.Splits, images: int, batch_size: int, steps: list[int]) -> None:
+    seen: list[int] = []
+    few = replace(splits, train=splits.train[:images])
+    fit(
+        Normed(), few, Recipe(epochs=1, batch_size=batch_size, shifts=0), on_batch=lambda progress: seen.append(progress.images)
+    )
+    assert seen == steps
+
+
+def test_batches_of_one_stay_batches_of_one(splits: data.Splits) -> None:
+    few, seen = replace(splits, train=splits.train[:3]), []
+    fit(Tiny(), few, Recipe(epochs=1, batch_size=1, shifts=0), on_batch=lambda progress: seen.append(progress.images))
+    assert seen == [1, 2, 3]
+    with pytest.raises(ValueError, match="expected more than 1 value per channel in training; use a larger batch"):
+        fit(Normed(), few, Recipe(epochs=1, batch_size=1, shifts=0))
 
 
 def test_a_loss_that_explodes_is_said_in_words(splits: data.Splits) -> None:

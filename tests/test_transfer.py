@@ -184,11 +184,31 @@ def test_what_two_parts_share_is_frozen_with_either() -> None:
         assert all(p.requires_grad for p in model.parameters())
 
 
+def test_a_list_of_names_is_names() -> None:
+    one, other = Net(), Net()
+    freeze(one, ["features", "aux"], "features2")
+    freeze(other, "features", "aux", "features2")
+    wanted = [[p.requires_grad for p in model.parameters()] for model in (one, other)]
+    assert wanted[0] == wanted[1]
+    unfreeze(one, ["aux"])
+    assert [name for name, p in one.named_parameters() if p.requires_grad and "aux" in name] == ["aux.0.weight", "aux.0.bias"]
+
+
+@pytest.mark.parametrize("names", [(), ([],)])
+def test_freezing_asks_for_a_name(names: tuple[Any, ...]) -> None:
+    model = Net()
+    with pytest.raises(ValueError) as caught:
+        freeze(model, *names)
+    assert str(caught.value) == "freeze: name the parts to keep as they are; Net has features, features2, aux, classifier"
+    assert all(p.requires_grad for p in model.parameters())
+
+
 def test_a_second_phase_trains_them_again() -> None:
     model = Net()
-    freeze(model)
+    freeze(model, [name for name, _ in model.named_children()])
     assert not any(p.requires_grad for p in model.parameters())
-    assert not model.train().training
+    assert model.train().training  # nothing is left in it that could tell
+    assert not any(part.training for part in model.children())
     unfreeze(model, "classifier.3")
     before = state(model)
     train(model)
@@ -303,6 +323,26 @@ def test_a_resumed_run_stays_frozen_and_needs_the_file_no_more(place: Path, caps
         assert main(["train", "--resume", "run", "--epochs", "5"]) == 2
         assert capsys.readouterr().err == "minidl: run/config.json: weights or freeze is broken; train again\n"
         Path("run/config.json").write_text(json.dumps(config))
+
+
+STAYS = "and what is frozen stays as random as it starts"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    {
+        "--freeze body": f"--freeze body: there is no --weights, {STAYS}",
+        "--freeze body.0,body.1": f"--freeze body.0,body.1: there is no --weights, {STAYS}",
+        "--weights twenty.safetensors --freeze body,output.bias": f"--freeze output.bias: output starts anew, {STAYS}",
+    }.items(),
+)
+def test_what_is_frozen_before_it_has_learnt_is_warned_of(
+    words: str, told: str, place: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(command("--quiet", *words.split())) == 0
+    assert capsys.readouterr().err == f"minidl: {told}\n"
+    assert main(["train", "--resume", "run", "--epochs", "3", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_without_them_nothing_is_said_of_either(place: Path, capsys: pytest.CaptureFixture) -> None:

@@ -118,6 +118,44 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX")
+def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
+    model, link = net(), tmp_path / "link.safetensors"
+    (tmp_path / "elsewhere").mkdir()
+    link.symlink_to("elsewhere/net.safetensors")
+    for _ in range(2):  # made first, then replaced
+        save_weights(model, link)
+        assert link.is_symlink()
+        assert os.listdir(tmp_path / "elsewhere") == ["net.safetensors"]
+    load_weights(net(), tmp_path / "elsewhere/net.safetensors")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are POSIX")
+@pytest.mark.parametrize("how", ["fifo", "link to a fifo", "device"])
+def test_what_is_no_regular_file_is_left_alone(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    if how == "device":
+        path.symlink_to("/dev/null")
+    else:
+        os.mkfifo(path if how == "fifo" else tmp_path / "fifo")
+    if how == "link to a fifo":
+        path.symlink_to("fifo")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(OSError) as caught:
+        save_weights(net(), path)
+    told = "exists and is no regular file; name a file such as mine.safetensors"
+    assert str(caught.value) == f"save_weights: {path} {told}"
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_what_cannot_be_written_is_told_by_the_users_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, why in {"none/a.safetensors": "No such file or directory", "file/a.safetensors": "Not a directory"}.items():
+        with pytest.raises(OSError) as caught:
+            save_weights(net(), tmp_path / path)
+        assert str(caught.value) == f"save_weights: cannot write {tmp_path / path}: {why}"
+
+
 # ---- names and shapes ------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +272,17 @@ def test_the_last_of_many_numbers_is_looked_at_too(tmp_path: Path, monkeypatch: 
     weight[-1, -1] = np.nan
     save_file({"weight": weight}, path)
     assert "weight" in refused(nn.Linear(5, 3, bias=False), path)
+
+
+def test_a_variance_below_0_is_refused(tmp_path: Path) -> None:
+    model, path = net(), tmp_path / "w.safetensors"
+    for value in (0.0, -1e-9):
+        save_file({**model.state_dict(), "norm.running_var": np.array([1, value], np.float32)}, path)
+        if value < 0:
+            told = "holds variances below 0: norm.running_var; nothing was loaded: the file is broken"
+            assert refused(model, path) == refused(model, path, allow_nan=True) == told
+        else:
+            load_weights(model, path)
 
 
 # ---- what names and shapes cannot tell -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from minidl import data
 from minidl.data import DATA_SETS, PARTS, Splits, listing
+from minidl.nn.loaded import shown
 from minidl.progress import Reading
 from minidl.runs import Run
 
@@ -39,7 +40,7 @@ def class_numbers(run: Run, classes: list[str], name: str) -> np.ndarray:
     """For each class of a data set the number of the run's class of that name; ValueError where the run has none."""
     there = data.classes_of(name)
     if unknown := [c for c in there if c not in classes]:
-        known = ", ".join(classes[:8]) + ", ..." * (len(classes) > 8)
+        known = ", ".join(map(shown, classes[:8])) + ", ..." * (len(classes) > 8)
         raise ValueError(f"{name} has a class {unknown[0]!r} that {run.path} did not learn; it knows {known}")
     return np.array([classes.index(c) for c in there])
 

@@ -13,6 +13,7 @@ from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import datasets, options
 from minidl.data import PARTS, Dataset
+from minidl.nn.loaded import shown
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,6 +58,7 @@ def _as_json(found: training.Evaluation, classes: list[str], name: str, split: s
 
 
 def _as_text(found: training.Evaluation, classes: list[str], title: str) -> str:
+    classes = [shown(name) for name in classes]
     width = max(5, *map(len, classes))
     lines = [
         title,

@@ -33,7 +33,8 @@ def stopped(out: Run, metrics: list[Record]) -> int:
         return 130
     _draw(out, metrics, None, [])
     kept = f"epoch {best['epoch']}, {best['val_accuracy']:.2%} on validation"
-    print(f"\nminidl: stopped after {len(metrics)} epochs; {out.path} keeps the best, {kept}; {again}", file=sys.stderr)
+    epochs = "1 epoch" if len(metrics) == 1 else f"{len(metrics)} epochs"
+    print(f"\nminidl: stopped after {epochs}; {out.path} keeps the best, {kept}; {again}", file=sys.stderr)
     return 130
 
 

@@ -12,6 +12,7 @@ from minidl import data, runs
 from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import options
+from minidl.nn.loaded import shown
 
 DARK, BRIGHT = 0.4, 0.6  # mean brightness, 0 black to 1 white; photographs lie between
 
@@ -62,10 +63,11 @@ def _likeliest(scores: np.ndarray, classes: list[str], top: int) -> list[dict[st
 
 
 def _as_text(rows: list[dict[str, Any]], probabilities: bool) -> str:
-    width = max(len(row["image"]) for row in rows)
+    images = [shown(row["image"], most=4096) for row in rows]
+    width = max(map(len, images))
     show = "{:.1%}".format if probabilities else "{:.3f}".format
     lines = []
-    for row in rows:
-        words = [f"{c['class']} {show(c['score']):>6}" if "score" in c else c["class"] for c in row["classes"]]
-        lines.append(f"{row['image']:<{width}}  " + "   ".join(words))
+    for image, row in zip(images, rows, strict=True):
+        words = [f"{shown(c['class'])} {show(c['score']):>6}" if "score" in c else shown(c["class"]) for c in row["classes"]]
+        lines.append(f"{image:<{width}}  " + "   ".join(words))
     return "\n".join(lines)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any, NamedTuple
 
 from minidl import modelfile, nn
-from minidl.nn.loaded import Loaded
+from minidl.nn.loaded import Loaded, inside
 
 DEFAULTS = {"weights": None, "freeze": None}
 
@@ -58,7 +59,18 @@ def prepare(model: modelfile.Model, source: modelfile.ModelFile, classes: int, a
         sizes[parameter.requires_grad] += parameter.size
     if parts and not sizes[True]:
         raise ValueError(f"freeze: nothing is left to train, all {sizes[False]:,} parameters are in {args.freeze}")
+    if "resume" not in args:
+        _warn_of_fresh(parts, loaded)
     return Pretrained(loaded, weights, parts, frozen=sizes[False], trained=sizes[True])
+
+
+def _warn_of_fresh(parts: list[str], loaded: Loaded | None) -> None:
+    """A word on stderr where what is frozen has learnt nothing."""
+    anew = list(loaded.anew) if loaded else parts
+    fresh = [part for part in parts if any(inside(part, [head]) or inside(head, [part]) for head in anew)]
+    if fresh:
+        why = f"{', '.join(anew)} starts anew" if loaded else "there is no --weights"
+        print(f"minidl: --freeze {','.join(fresh)}: {why}, and what is frozen stays as random as it starts", file=sys.stderr)
 
 
 def as_started(config: dict[str, Any]) -> dict[str, str | None]:

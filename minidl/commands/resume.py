@@ -123,9 +123,9 @@ def _changes(run: Run, started: dict[str, Any], given: dict[str, Any]) -> dict[s
             continue
         same_kind = not {value, was} & DATA_SETS.keys() if name == "data" else True
         if name not in MAY_DIFFER or not same_kind:
-            raise ValueError(
-                f"--{name.replace('_', '-')} {_shown(value)}: {run.path} was started with {_shown(was)}; leave it out"
-            )
+            option = f"--{name.replace('_', '-')}"
+            start = f"without {option}" if was is None else f"with {_shown(was)}"
+            raise ValueError(f"{option} {_shown(value)}: {run.path} was started {start}; leave it out")
         if name == "epochs" and value < was:
             raise ValueError(f"--epochs {value}: {run.path} was planned for {was}, and can only be extended")
     return {name: value for name, value in given.items() if name in MAY_DIFFER}

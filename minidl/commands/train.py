@@ -71,7 +71,7 @@ def _add_recipe(parser: ArgumentParser) -> None:
         option, (metavar, read) = f"--{name.replace('_', '-')}", KINDS[kind]
         add = shifts.add_argument if name == "shifts" else parser.add_argument
         if name == "flips":  # a switch: --flips
-            add(option, action="store_const", const=1, default=SUPPRESS, help=about)
+            add(option, action="store_const", const=1, default=SUPPRESS, help=about.partition("; default")[0])
         else:
             add(option, type=read, default=SUPPRESS, metavar=metavar, help=about)
     about = "the same as --shifts 0"

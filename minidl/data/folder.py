@@ -29,6 +29,7 @@ from minidl.data.images import read_pixels, size_of
 
 PARTS = ("train", "validation", "test")
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+ALONE = "expected train/, validation/ and test/ alone, each with one folder per class"
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 LARGEST = 4 * 2**30  # bytes of images, all parts together
 
@@ -99,7 +100,9 @@ def listing(path: str | Path) -> Listing:
     note = _take_missing_parts(root, found)
     parts = {part: [(name, label) for label, names in enumerate(found[part]) for name in names] for part in PARTS}
     if left_out:
-        note += f"; {left_out.total():,} files left out, no images by their names ({', '.join(sorted(left_out))})"
+        n = left_out.total()
+        words = "file left out, no image by its name" if n == 1 else "files left out, no images by their names"
+        note += f"; {n:,} {words} ({', '.join(sorted(left_out))})"
     return Listing(root, classes, parts, note.removeprefix("; "))
 
 
@@ -119,14 +122,19 @@ def _folders(path: Path) -> list[str]:
 
 def _part_folders(root: Path) -> dict[str, str]:
     """Part -> the start of its classes' paths; all is 'train' where the classes lie in the root itself."""
-    if not (root / "train").is_dir() or not _folders(root / "train"):  # a class may be called train
+    parts = [name for name in _folders(root) if name.lower() in NAMES and _folders(root / name)]  # a class may be called train
+    for name in parts:
+        if name not in NAMES:
+            raise ValueError(f"{root}: {name}/ must be called {name.lower()}/, in lower case")
+    if "train" not in parts:
+        if parts:
+            raise ValueError(f"{root}: {parts[0]}/ is there and train/ is missing; {ALONE}")
         return {"train": ""}
     inside: dict[str, str] = {}
     for name in _folders(root):
         part = NAMES.get(name)
         if part is None or part in inside:
-            expected = "expected train/, validation/ and test/ alone, each with one folder per class"
-            raise ValueError(f"{root}: beside train/ there is {name}/; {expected}")
+            raise ValueError(f"{root}: beside train/ there is {name}/; {ALONE}")
         inside[part] = f"{name}/"
     return inside
 

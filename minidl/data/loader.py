@@ -25,11 +25,14 @@ class DataLoader:
     images  Tensor float32 [n, C, H, W] on `device`: augmented, then normalised as the data set says
     labels  int64 array [n] on the same device
 
-    `len(loader)` counts batches. The last may be smaller, unless `drop_last` leaves it out.
+    `len(loader)` counts batches. The last may be smaller, unless `drop_last` leaves it out. With `join_last`, a last batch of
+    one image joins the one before: batch norm cannot train on one image, where that gives one value a channel.
 
     >>> ten = data.digits().train[:10]
     >>> [len(labels) for images, labels in data.DataLoader(ten, batch_size=4)]
     [4, 4, 2]
+    >>> [len(labels) for images, labels in data.DataLoader(ten, batch_size=3, join_last=True)]
+    [3, 3, 4]
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class DataLoader:
         *,
         augment: Augment | None = None,
         drop_last: bool = False,
+        join_last: bool = False,
         device: str = "cpu",
     ):
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
@@ -47,20 +51,23 @@ class DataLoader:
         if not isinstance(dataset, Dataset):
             raise TypeError(f"DataLoader: expected a minidl.data.Dataset, got {type(dataset).__name__}")
         self.dataset, self.batch_size, self.shuffle = dataset, int(batch_size), shuffle
-        self.augment, self.drop_last, self.device = augment, drop_last, check_device(device)
+        self.augment, self.device = augment, check_device(device)
+        self.drop_last, self.join_last = drop_last, join_last
         if len(self) == 0:
             raise ValueError(f"DataLoader: {len(dataset)} images make no batch of {batch_size} (drop_last={drop_last})")
 
     def __len__(self) -> int:
         n, size = len(self.dataset), self.batch_size
-        return n // size if self.drop_last else -(-n // size)
+        joins = self.join_last and n % size == 1 and n > size
+        return n // size if self.drop_last or joins else -(-n // size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Array]]:
         rng: Any = stream().generator() if self.shuffle or self.augment else None
         n = len(self.dataset)
         order = rng.permutation(n) if self.shuffle else np.arange(n)
-        for i in range(len(self)):
-            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+        if self.drop_last:
+            order = order[: len(self) * self.batch_size]
+        for rows in np.split(order, np.arange(1, len(self)) * self.batch_size):
             images, labels = self.dataset.take(rows), self.dataset.labels[rows]
             if self.augment:
                 images = self.augment(images, rng)

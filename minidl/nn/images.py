@@ -13,7 +13,6 @@ minidl.signature.ShapeError: Net: expected images [N,3,H,W] of at least 7x7, got
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from minidl.nn.checks import whole
@@ -21,11 +20,12 @@ from minidl.nn.module import Module
 from minidl.signature import ShapeError, brackets
 
 
-def check_images(model: Module, x: Any, least: int, most: int | None = None) -> None:
+def check_images(model: Module, x: Any, least: int, most: int | None = None, smallest: int | None = None) -> None:
     """ShapeError, one line, unless x is [N, C, H, W] with C = model.input_shape[0] and H, W from `least` to `most`.
 
-    least  the smallest height and width that the net can take
-    most   the largest, where a dense layer fixes the size of the last maps
+    least     the smallest height and width that the net can take
+    most      the largest, where a dense layer fixes the size of the last maps
+    smallest  the least `size` that the net can be built for, where it has that option: the error may then advise it
     """
     shape, C = tuple(x.shape), model.input_shape[0]  # type: ignore[attr-defined]
     if len(shape) == 4 and shape[1] == C and all(least <= size <= (most or size) for size in shape[2:]):
@@ -35,7 +35,8 @@ def check_images(model: Module, x: Any, least: int, most: int | None = None) -> 
     elif shape[1] != C:
         remedy = {(1, 3): "; repeat the grey channel", (3, 1): "; take the mean of the colours"}.get((shape[1], C), "")
     else:
-        remedy = f"; resize them, or build it with size={max(shape[2:])}" if most and _takes_size(model) else "; resize them"
+        H, W = shape[2:]
+        remedy = "; resize them" + (f", or build it with size={H}" if smallest is not None and H == W >= smallest else "")
     raise ShapeError(f"{_expected(model, least, most)}, got {brackets(shape)}{remedy}")
 
 
@@ -51,7 +52,3 @@ def _expected(model: Module, least: int, most: int | None) -> str:
     sizes = f"at least {least}x{least}" if most is None else f"{least}x{least}"
     sizes += f" to {most}x{most}" if most is not None and most > least else ""
     return f"{type(model).__name__}: expected images [N,{C},H,W] of {sizes}"
-
-
-def _takes_size(model: Module) -> bool:
-    return "size" in inspect.signature(type(model)).parameters

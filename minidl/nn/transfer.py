@@ -30,17 +30,21 @@ from minidl.nn.loaded import inside, shown, some
 from minidl.nn.module import Module, Parameter
 
 
-def freeze(model: Module, *parts: str) -> None:
-    """Keep parts of the model, by dotted names such as "features" or "layer1.0", as they are; all of it without names.
+def freeze(model: Module, *parts: str | list[str]) -> None:
+    """Keep parts of the model, by dotted names such as "features" or "layer1.0", as they are; one name at least, or a list.
 
     Give an optimiser the rest: `[p for p in model.parameters() if p.requires_grad]`.
     """
-    _set_frozen(True, model, parts_of(model, "freeze", parts), training=False)
+    found = parts_of(model, "freeze", _flat(parts))
+    if not found:
+        there = [name for name, _ in (*model.named_children(), *model.named_parameters()) if "." not in name]
+        raise ValueError(f"freeze: name the parts to keep as they are; {type(model).__name__} has {some(there, 24)}")
+    _set_frozen(True, model, found, training=False)
 
 
-def unfreeze(model: Module, *parts: str) -> None:
+def unfreeze(model: Module, *parts: str | list[str]) -> None:
     """Train these parts again, all of the model without names: the second phase, when the head has been learnt."""
-    _set_frozen(False, model, parts_of(model, "unfreeze", parts), training=model.training)
+    _set_frozen(False, model, parts_of(model, "unfreeze", _flat(parts)), training=model.training)
 
 
 def heads(build: Callable[[int], Module], classes: int = 10) -> list[str]:
@@ -48,14 +52,23 @@ def heads(build: Callable[[int], Module], classes: int = 10) -> list[str]:
 
     build  gives a model for a number of classes: a model's class, or `lambda n: ResNet50(n, version="v1")`
     """
+    if isinstance(build, Module) or not callable(build):
+        kind = type(build).__name__
+        came = f"the object {kind}(...); write heads({kind})" if isinstance(build, Module) else kind
+        raise TypeError(f"heads: expected a model's class, or a function of the number of classes, got {came}")
     with shapes_only():
-        one, other = ({name: t.shape for name, t in build(n)._tensors()} for n in (classes, classes + 1))
+        models = [build(n) for n in (classes, classes + 1)]
+    if not isinstance(models[0], Module):
+        raise TypeError(f"heads: expected a function that gives a model, got a {type(models[0]).__name__} from it")
+    one, other = ({name: t.shape for name, t in model._tensors()} for model in models)
     names = [name for name, shape in one.items() if other.get(name) != shape]
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def parts_of(model: Module, who: str, parts: Iterable[str]) -> list[str]:
     """The names, if each is a module, parameter or buffer inside the model; otherwise a ValueError that lists some that are."""
+    if not isinstance(model, Module):
+        raise TypeError(f"{who}: expected a model, got {type(model).__name__}; write nn.{who}(model, ...)")
     parts, there = list(parts), [name for name, _ in (*model._modules(""), *model._tensors()) if name]
     for part in parts:
         if part not in there:
@@ -64,6 +77,11 @@ def parts_of(model: Module, who: str, parts: Iterable[str]) -> list[str]:
             near = [name for name in there if name.startswith(level) and "." not in name.removeprefix(level)]
             raise ValueError(f"{who}: {type(model).__name__} has no part {shown(repr(part))}; it has {some(near, 24)}")
     return parts
+
+
+def _flat(parts: Iterable[str | list[str]]) -> list[str]:
+    """Names, those in lists among them."""
+    return [name for part in parts for name in (part if isinstance(part, list) else [part])]
 
 
 def _set_frozen(frozen: bool, model: Module, parts: list[str], training: bool) -> None:

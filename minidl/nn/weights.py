@@ -19,6 +19,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,36 @@ MOST_BYTES = 8 << 30  # VGG-16 in float32 is half a gigabyte
 MODEL, OPTIONS = "minidl.model", "minidl.options"  # in the header
 HARMLESS = {"classes", "size", "dropout"}  # options that change no number a trained net computes, or that shapes tell
 PIECE = 1 << 20  # numbers looked at together
+OTHERS = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".npz", ".npy", ".h5", ".hdf5")  # endings that promise other formats
+
+
+class Refused(ValueError):
+    """Why a file is not loaded. `in_short` lacks the remedies, arguments of load_weights that the shell has not."""
+
+    def __init__(self, in_short: str, *remedies: str):
+        super().__init__("; ".join([in_short, *remedies]))
+        self.in_short = in_short
 
 
 def save_weights(source: Module | Mapping[str, np.ndarray], path: str | Path, metadata: dict[str, str] | None = None) -> None:
     """Write a model's state, or arrays by name (an optimiser's), with some text by name in the header.
 
-    A file of that name is replaced, whole or not at all.
+    A file of that name is replaced, whole or not at all; where the name is a link, the file it leads to.
     """
-    arrays, path = source.state_dict() if isinstance(source, Module) else source, Path(path)
+    if not isinstance(source, Module | Mapping):
+        raise TypeError(f"save_weights: expected a model, or arrays by name, got {type(source).__name__}")
+    target = _target(path)
+    arrays = source.state_dict() if isinstance(source, Module) else source
     metadata = {**(_header(source) if isinstance(source, Module) else {}), **(metadata or {})}
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         write_safetensors(arrays, beside, metadata)
-        beside.replace(path)
+        beside.replace(target)
+    except OSError as error:
+        raise type(error)(f"save_weights: cannot write {path}: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def load_weights(
@@ -69,14 +85,17 @@ def load_weights(
     FileNotFoundError, ValueError or ImportError, one line, says why a file is refused; then the model is as it was.
     """
     heads = parts_of(model, "load_weights", [heads] if isinstance(heads, str) else heads)
+    if not isinstance(path, str | os.PathLike):
+        came = type(path).__name__
+        raise TypeError(f"load_weights: expected the name of a file, got {came}; model.load_state_dict takes arrays by name")
     ours, file = dict(model._tensors()), open_weights(path, most_bytes)
     if not any(name.startswith("module.") for name in ours):
         file = without_prefix(file, "module.")  # DataParallel's
     found = compare(type(model).__name__, {name: tensor.shape for name, tensor in ours.items()}, file.shapes, heads)
     other, misfits = _other_model(model, file.metadata), found.misfits(strict)
     if misfits or (strict and other):
-        told = "; ".join([*([other] if other else []), *misfits, *_remedy(found)])
-        raise ValueError(f"weights: {path} does not fit {found.model}, nothing was loaded: {told}")
+        told = "; ".join([*([other] if other else []), *misfits, *_diagnosis(found)])
+        raise Refused(f"weights: {path} does not fit {found.model}, nothing was loaded: {told}", *_remedy(found))
     arrays = {name: file.read(name) for name in found.loaded_keys}
     _check_numbers(arrays, ours, file, allow_nan)
     with np.errstate(over="ignore"):  # refused above, or asked for
@@ -91,20 +110,33 @@ def read_weights(path: str | Path, most_bytes: int = MOST_BYTES) -> tuple[dict[s
     return {name: np.array(file.read(name)) for name in file.shapes}, file.metadata
 
 
+def _target(path: str | Path) -> Path:
+    """The file to write, links followed; ValueError or OSError, one line, where it can be none."""
+    if not os.fspath(path):
+        raise ValueError("save_weights: the path is empty; name a file such as mine.safetensors")
+    target, name = Path(os.path.realpath(path)), Path(path)
+    if name.suffix.lower() in OTHERS:
+        raise ValueError(f"save_weights writes safetensors: name it {name.with_suffix('.safetensors')}, not {path}")
+    if target.exists() and not target.is_file():
+        kind, what = (IsADirectoryError, "is a folder") if target.is_dir() else (OSError, "exists and is no regular file")
+        raise kind(f"save_weights: {path} {what}; name a file such as mine.safetensors")
+    return target
+
+
 # ---- the numbers -----------------------------------------------------------------------------------------------------------
 
 
 def _check_numbers(arrays: dict[str, np.ndarray], ours: dict[str, Tensor], file: WeightFile, allow_nan: bool) -> None:
-    """ValueError for integers where the model has floating point (quantised weights), and for NaN and infinity."""
+    """ValueError for integers where the model has floating point (quantised weights), NaN, infinity, and variances below 0."""
     kinds = {"f": "f", "i": "iu", "u": "iu", "b": "b"}
     if wrong := [n for n, array in arrays.items() if array.dtype.kind not in kinds[ours[n].dtype.kind]]:
         listed = some([f"{name} is {file.types[name]} and the model's is {ours[name].dtype}" for name in wrong])
         raise ValueError(f"weights: {file.path}: {listed}; nothing was loaded: save them in the model's type first")
     if not allow_nan and (wrong := [name for name, array in arrays.items() if not _finite(array, ours[name].dtype)]):
-        raise ValueError(
-            f"weights: {file.path} holds NaN or infinity, or what is infinite in the model's type: {some(wrong)}; "
-            "nothing was loaded; allow_nan=True loads it all the same"
-        )
+        told = f"holds NaN or infinity, or what is infinite in the model's type: {some(wrong)}; nothing was loaded"
+        raise Refused(f"weights: {file.path} {told}", "allow_nan=True loads it all the same")
+    if wrong := [name for name, array in arrays.items() if name.endswith("running_var") and (array < 0).any()]:
+        raise ValueError(f"weights: {file.path} holds variances below 0: {some(wrong)}; nothing was loaded: the file is broken")
 
 
 def _finite(array: np.ndarray, dtype: np.dtype) -> bool:
@@ -170,11 +202,16 @@ def _left_open(model: Module, file: WeightFile) -> list[str]:
     return [f"what shapes cannot tell: {text}"] if text else []
 
 
+def _diagnosis(found: Loaded) -> list[str]:
+    return [] if found.loaded_keys else ["no name and shape fits: these are the weights of another net"]
+
+
 def _remedy(found: Loaded) -> list[str]:
+    """Arguments of load_weights that may help."""
     wrong = [w for w in found.wrong_shapes if not inside(w.name, found.anew)]
     parts = {w.name.rpartition(".")[0] for w in wrong}
     if not found.loaded_keys:
-        return ["no name and shape fits: these are the weights of another net"]
+        return []
     if wrong and len(parts) == 1 and all(w.may_be_classes() for w in wrong):
         return [f"another number of classes? heads=[{shown(parts.pop())!r}] lets that part start anew"]
     return [] if wrong else ["strict=False loads what fits"]
