@@ -6,7 +6,7 @@ is short and says its maths, its shapes and its source at the top.
     1. tensor.py                  Tensor, the tape, backward()
     2. ops/conv2d/im2col.py       a kernel: the second hop, where the arithmetic is
     3. op.py, signature.py        how an op is declared once, and what is checked at a call
-    4. ops/lrn.py                 a whole op in one file: copy it to add your own
+    4. ops/prelu.py               a whole op in one file: copy it to add your own
     5. laws.py, derivative.py     what every kernel must obey, and how a slope is measured
     6. draw.py                    who answers a problem's questions: Hypothesis, the grader, a benchmark
     7. nn/, optim/                parameters and one op call each; the update rules
@@ -19,8 +19,9 @@ The examples in the docstrings begin after `import minidl` and `from minidl impo
 """
 
 from minidl import data, nn, optim, random
+from minidl.allocator import keep_memory
 from minidl.gradcheck import gradcheck
-from minidl.modes import detect_anomaly, enable_grad, grad_enabled, no_grad, shapes_only
+from minidl.modes import detect_anomaly, enable_grad, grad_enabled, no_grad, shapes_only, threads
 from minidl.op import OPS, Cost, Kernel, Op, Problem
 from minidl.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, relu6, sigmoid, silu, softplus, tanh
 from minidl.ops.activations import hardtanh as hard_tanh
@@ -145,6 +146,7 @@ __all__ = [
     "hardtanh",
     "identity",
     "inverse_multiquadric",
+    "keep_memory",
     "le",
     "leaky_relu",
     "lecun_tanh",
@@ -198,6 +200,7 @@ __all__ = [
     "subtract",
     "sum",
     "tanh",
+    "threads",
     "transpose",
     "unsqueeze",
     "upsample",

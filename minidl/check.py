@@ -144,7 +144,7 @@ def _op(name: str) -> Op:
 
 def _kernel(op: Op, name: str | None) -> Kernel:
     if name is None:
-        return op.kernels[op.default]
+        return next(iter(op.kernels.values()))  # registered first: the plain one, whose `saved` the op's docstring tells
     if name not in op.kernels:
         raise CannotGrade(f"{op.name} has no kernel {plain(name)!r} for --with; choose from {', '.join(op.kernels)}")
     return op.kernels[name]

@@ -127,6 +127,21 @@ def threads() -> Finding:
     return Finding("warn", f"{text}: {cores - used} idle", remedy)
 
 
+def slices() -> Finding:
+    """How `minidl train` computes, and how a library's user may."""
+    text = f"`minidl train` computes batches in slices that fit the cache, on up to {available_cores()} threads"
+    return Finding("note", f"{text}; in Python: with minidl.threads({available_cores()}): ...")
+
+
+def malloc() -> Finding:
+    """Whether freed memory can be kept, so that large arrays cost no page faults."""
+    library, version = platform.libc_ver()
+    if library != "glibc":
+        return Finding("note", f"{library or 'not glibc'}: freed memory goes back to the system as its allocator likes")
+    text = f"glibc {version}: `minidl train` keeps freed memory, which spares page faults; in Python: minidl.keep_memory()"
+    return Finding("note", text)
+
+
 def speed() -> Finding:
     """The rate of one float32 matrix product, best of five."""
     n = 1024
@@ -176,7 +191,7 @@ def gpu() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    python, minidl, install, extras, blas, threads, speed, memory, data, gpu, torch,
+    python, minidl, install, extras, blas, threads, slices, malloc, speed, memory, data, gpu, torch,
 )  # fmt: skip
 
 

@@ -191,19 +191,19 @@ def array_library_does_not_matter(kernel: Kernel, problem: Problem, rng: np.rand
 def batches_are_independent(kernel: Kernel, problem: Problem, rng: np.random.Generator) -> None:
     """The batch computed in two parts is the batch computed whole; gradients of shared inputs are summed over the parts.
 
-    This is what lets the executor run slices on threads. An op that looks across the batch (batch norm in training)
-    declares batched=False and is not held to it.
+    This is what lets the executor compute slices on threads, wherever it cuts. An op that looks across the batch (batch norm in
+    training) declares batched=False and is not held to it.
     """
-    if not kernel.op.batched:
+    sliced = kernel.op.signature.sliced(_shapes(problem))
+    if not kernel.op.batched or not any(sliced):
         return
-    operands = kernel.op.signature.inputs
-    sliced = [x is not None and o.dims[:1] == ("N",) for o, x in zip(operands, problem.inputs, strict=True)]
     n = next(len(x) for x, s in zip(problem.inputs, sliced, strict=True) if s)
+    cut = int(rng.integers(1, n)) if n > 1 else 1
     y, saved, _ = _forward(kernel, problem)
     dy = _normal(rng, y.shape)
     whole = _backward(kernel, problem, saved, dy)
     ys, parts = [], []
-    for part in (slice(0, (n + 1) // 2), slice((n + 1) // 2, n)):
+    for part in (slice(0, cut), slice(cut, n)):
         if part.start < part.stop:
             inputs = tuple(x[part] if s else x for x, s in zip(problem.inputs, sliced, strict=True))
             y_part, saved_part, _ = _forward(kernel, Problem(inputs, problem.attrs))

@@ -23,7 +23,7 @@ import numpy as np
 from minidl.backend import Array, is_array
 from minidl.evaluation import loss_of, output_of
 from minidl.modelfile import Model
-from minidl.modes import listening, shapes_only
+from minidl.modes import as_for_batch, listening, shapes_only
 from minidl.naming import naming
 from minidl.op import Kernel
 from minidl.optim import Optimizer
@@ -97,7 +97,7 @@ def forecast(model: Model, batch_size: int, optimizer: str | None = None) -> Mem
     if any(p.device != "cpu" for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} is on {next(model.parameters()).device}; memory is measured on the CPU")
     recipe = Recipe() if optimizer is None else Recipe(optimizer=optimizer)
-    with _put_back(model), _tracing(), using_stream(Stream()), np.errstate(all="ignore"):
+    with _put_back(model), _tracing(), using_stream(Stream()), as_for_batch(batch_size), np.errstate(all="ignore"):
         rule = recipe.build_optimizer(model.parameters())
         batches, steps = _two_steps(model, rule, batch_size)
         state = sum(array.nbytes for slots in rule.state for array in slots.values())

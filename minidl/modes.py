@@ -1,6 +1,6 @@
 """The engine's modes: one context variable, set by `with` blocks, never a hidden global.
 
-A thread sees them if it runs in a copy of the context: `contextvars.copy_context().run(work)`, as the executor's will.
+A thread sees them if it runs in a copy of the context: `contextvars.copy_context().run(work)`, as minidl/workers.py does.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ class Modes(NamedTuple):
     shapes: bool = False  # does every op give an array of the right shape and type, and compute nothing?
     listener: Callable | None = None  # who hears of every op: listener(kernel, attrs, arrays, out, saved)
     after_backward: Callable | None = None  # who hears when backward is done with a node: after_backward(node)
+    threads: int | None = None  # on how many threads are slices of the batch computed? None: the batch is not sliced
+    batch: int | None = None  # for how many images are kernels chosen? None: for those that there are
+    images: int | None = None  # how many images has a slice? None: as many as the executor thinks best
 
 
+MOST_THREADS = 1024
 _MODES: ContextVar[Modes] = ContextVar("modes", default=Modes())  # noqa: B039  (immutable)
 modes = _MODES.get
 
@@ -98,6 +102,11 @@ def listening(listener: Callable, backward: Callable | None = None) -> AbstractC
     return _with(listener=listener, after_backward=backward)
 
 
+def as_for_batch(images: int) -> AbstractContextManager[None]:
+    """`with as_for_batch(128):` chooses kernels as for so many images, whatever the batch has (the forecast of memory)."""
+    return _with(batch=images)
+
+
 def replaying() -> AbstractContextManager[None]:
     """`with replaying():` marks the second run of a recomputed segment."""
     return _with(replay=True)
@@ -106,3 +115,23 @@ def replaying() -> AbstractContextManager[None]:
 def is_replay() -> bool:
     """Is `recompute` running a segment the second time? Running statistics are left alone then."""
     return modes().replay
+
+
+def threads(count: int | None, *, images: int | None = None) -> AbstractContextManager[None]:
+    """`with threads(2):` computes large batches in slices that fit the cache, on so many threads (minidl/executor.py).
+
+    The same count gives the same bits, run after run; another count, or none, differs by rounding. `minidl train` has it on.
+
+    count   1 slices too, which keeps arrays in the cache; None computes whole batches, as without this mode
+    images  how many images a slice has, for experiments; default: the executor's rule
+
+    >>> x = Tensor([[1.0, -2.0], [3.0, -4.0]])
+    >>> with minidl.threads(2, images=1):  # an image a thread
+    ...     print(minidl.relu(x).numpy().tolist())
+    [[1.0, 0.0], [3.0, 0.0]]
+    """
+    for name, value, most in (("count", count, MOST_THREADS), ("images", images, None)):
+        if value is not None and (type(value) is not int or value < 1 or (most and value > most)):
+            bounds = f"from 1 to {most}" if most else "of at least 1"
+            raise ValueError(f"threads: {name} must be a whole number {bounds}, or None, got {value!r}")
+    return _with(threads=count, images=images)

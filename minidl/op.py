@@ -12,7 +12,7 @@ A **Problem** is inputs + attributes. `OPS` holds every op by name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import executor
+from minidl import choice, executor
 from minidl.arguments import as_arrays, split
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
-from minidl.modes import anomaly_mode
+from minidl.modes import anomaly_mode, modes
 from minidl.receptive_field import Seen
 from minidl.signature import Shape, ShapeError, Signature, told
 from minidl.tensor import Tensor, record
@@ -32,6 +32,7 @@ from minidl.tensor import Tensor, record
 OPS: dict[str, Op] = {}
 _REGISTRY: ContextVar[dict[str, Op]] = ContextVar("registry", default=OPS)
 _CHOSEN: ContextVar[dict[str, str]] = ContextVar("chosen kernels", default={})  # noqa: B039  (never written in place)
+AUTO = "auto"  # the name under which a kernel is chosen
 _PLANS_KEPT = 4096  # checked calls remembered per op: a training loop repeats a few
 
 
@@ -58,6 +59,10 @@ class Cost(NamedTuple):
 class Kernel:
     """One way to compute an op and its gradient; prints as conv2d[im2col].
 
+    Work that all slices of a batch share is not done in each: `prepare={"w": (transform, adjoint)}`. The executor calls
+    u = transform(w, **attrs) once, the kernel sees u in the place of w, and what its backward gives there, du, summed over the
+    slices, becomes dw = adjoint(du, w.shape, **attrs).
+
     >>> import numpy as np
     >>> kernel = minidl.linear.kernels["gemm"]
     >>> y, saved = kernel.forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), None)
@@ -75,10 +80,19 @@ class Kernel:
     refuses: Callable[..., str | None] | None = None  # (*shapes, **attrs) -> one line why not, or None
     analytic: bool = False  # computes on complex arrays too, so the derivative law can take a complex step
     half: bool = True  # accepts float16
+    sliced: bool = True  # may the executor call it on slices of the batch? (a single matrix product has BLAS's own threads)
+    workspace: Callable[..., int] | None = None  # (*shapes, **attrs) -> elements of its largest array beside x and y
+    images: Callable[..., int] | None = None  # (*shapes, **attrs) -> how many a slice should have at least
+    prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
     names_needs: bool = field(init=False)
+    in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "in_step", hasattr(self.forward, "steps"))
         object.__setattr__(self, "names_needs", "needs" in inspect.signature(self.backward).parameters)
+        whole = {o.name for o in self.op.signature.inputs if o.dims[:1] != ("N",) and not o.variadic}
+        if not whole.issuperset(self.prepare):
+            raise ValueError(f"{self}: prepare names {', '.join(self.prepare)}; what all slices share is {', '.join(whole)}")
 
     def __str__(self) -> str:
         return f"{self.op.name}[{self.name}]"
@@ -105,7 +119,10 @@ class Op:
     cost        cost(*shapes, **attrs) -> Cost
     sees        sees(*shapes, **attrs) -> what an output position sees of the input (see minidl/receptive_field.py), so that
                 summaries know how much of the image a layer sees; default: not known
-    batched     are the images of a batch independent? default: yes if the output's first dimension is N
+    forecast    forecast(kernel name, *shapes, **attrs) -> milliseconds expected of forward and of each backward: by it a kernel
+                is chosen where the user names none, for float32 on the host; default: always the first registered
+    batched     are the images of a batch independent, so that the executor may slice it (Signature.sliced says which inputs)?
+                default: yes if the output's first dimension is N
     gathers     attribute that collects extra positional arguments: x.reshape(2, 3)
     method      names bound on Tensor: "__add__", "sum"; `reflected` names swap the operands
 
@@ -138,6 +155,7 @@ class Op:
         workloads: dict[str, dict[str, Any]] | None = None,
         cost: Callable[..., Cost] | None = None,
         sees: Callable[..., Seen] | None = None,
+        forecast: Callable[..., tuple[float, ...] | None] | None = None,
         batched: bool | None = None,
         gathers: str | None = None,
         method: str | tuple[str, ...] = (),
@@ -147,11 +165,11 @@ class Op:
         self.__doc__, self.__name__ = doc, name
         self.attrs, self.workloads, self.gathers = dict(attrs or {}), dict(workloads or {}), gathers
         self._shape, self.canonical, self.domain, self._cost, self.sees = shape, canonical, domain, cost, sees
-        first = self.signature.output.dims[:1]
+        self.forecast, first = forecast, self.signature.output.dims[:1]
         self.batched = first == ("N",) if batched is None else batched
         self.kernels: dict[str, Kernel] = {}
         self.default: str = ""
-        self._plans: dict[Any, dict[str, Any]] = {}
+        self._plans: dict[Any, tuple[Kernel, dict[str, Any]]] = {}
         self.__signature__ = self._python_signature()
         registry = _REGISTRY.get()
         registry[name] = self
@@ -167,18 +185,19 @@ class Op:
         """Register a way to compute this op; the first registered is the default."""
         self.kernels[name] = Kernel(self, name, forward, backward, **traits)
         self.default = self.default or name
+        self._plans.clear()
         return self.kernels[name]
 
     @contextmanager
     def using(self, name: str) -> Iterator[None]:
-        """Compute this op by the named kernel inside the block; no fallback: what it cannot do, it refuses.
+        """Compute this op by the named kernel inside the block; no fallback: what it cannot do, it refuses. 'auto' chooses.
 
         >>> x, w = [[[[1.0, 2.0, 4.0]]]], [[[[1.0, -1.0]]]]
         >>> with minidl.conv2d.using("direct"):
         ...     print(minidl.conv2d.chosen(), minidl.conv2d(x, w).numpy().tolist())
         conv2d[direct] [[[[-1.0, -2.0]]]]
         """
-        if name not in self.kernels:
+        if name not in (*self.kernels, AUTO):
             raise ValueError(f"{self.name} has no kernel {name!r}: choose from {', '.join(self.kernels)}")
         token = _CHOSEN.set({**_CHOSEN.get(), self.name: name})
         try:
@@ -187,8 +206,29 @@ class Op:
             _CHOSEN.reset(token)
 
     def chosen(self) -> Kernel:
-        """The kernel that a call would use now."""
-        return self.kernels[_CHOSEN.get().get(self.name, self.default)]
+        """The kernel that a call would use now; where it depends on the problem (`choice`), the default."""
+        return self.kernels[self._named() or self.default]
+
+    def choice(self, *shapes: Shape | None, **attrs: Any) -> Kernel:
+        """The kernel expected to be the fastest for float32 inputs of these shapes (minidl/choice.py)."""
+        shapes = self._complete(shapes)
+        return choice.fastest(self, shapes, self.settle(shapes, {**self.attrs, **attrs})[0])
+
+    def explain(self, *shapes: Shape | None, **attrs: Any) -> str:
+        """What is expected of every kernel for inputs of these shapes, as a table, and which is chosen.
+
+        >>> minidl.conv2d.choice((32, 256, 14, 14), (256, 256, 3, 3), padding=1).name
+        'winograd5'
+        >>> print(minidl.conv2d.explain((8, 64, 56, 56), (256, 64, 1, 1)).splitlines()[-2])  # print the rest, too
+        winograd5              -  a 1x1 filter has nothing to save
+        """
+        shapes = self._complete(shapes)
+        return choice.explained(self, shapes, self.settle(shapes, {**self.attrs, **attrs})[0])
+
+    def _named(self) -> str:
+        """The kernel that the user named, or the only one that is thought of; '' if one is to be chosen."""
+        name = _CHOSEN.get().get(self.name, AUTO)
+        return name if name != AUTO else "" if self.forecast else self.default
 
     # ---- shapes and cost ---------------------------------------------------------------------------------------------
 
@@ -214,12 +254,14 @@ class Op:
         try:
             if self.canonical:
                 attrs = self.canonical(shapes, attrs)
-            if self._shape is None:
-                return attrs, self.signature.output_shape(self.name, shapes)
-            return attrs, self._shape(*shapes, **attrs)
+            return attrs, self.output_shape(shapes, attrs)
         except ShapeError as error:  # a rule says what is wrong; who and which shapes is added here
             operands = self.signature.expand(len(shapes))
             raise ShapeError(f"{self.name}: {error}  {told(operands, shapes)}") from None
+
+    def output_shape(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> Shape:
+        """The output's shape by the rule alone, for a call that was settled."""
+        return self._shape(*shapes, **attrs) if self._shape else self.signature.output_shape(self.name, shapes)
 
     def _check_kinds(self, attrs: dict[str, Any]) -> None:
         """An attribute is of its default's kind: a bool, a number, a word. (What has a canonical form is checked there.)"""
@@ -247,8 +289,7 @@ class Op:
         inputs, attrs = split(self, args, attrs)
         tensors = [value if isinstance(value, Tensor) else None for value in inputs]
         arrays = as_arrays(self, inputs)
-        kernel = self.chosen()
-        attrs = self._plan(kernel, tuple([None if a is None else a.shape for a in arrays]), attrs)
+        kernel, attrs = self._plan(arrays, attrs)
         if self.domain and (anomaly_mode() or xp_of(*arrays) is np):
             self.domain(*arrays, **attrs)
         if not kernel.half and any(a is not None and a.dtype == np.float16 for a in arrays):
@@ -258,22 +299,27 @@ class Op:
         out = record(kernel, attrs, tensors, arrays, y, saved, more)
         return (out, *more) if more else out
 
-    def _plan(self, kernel: Kernel, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> dict[str, Any]:
-        """Canonical attributes of a call that was checked; remembered, since a training loop repeats its calls."""
+    def _plan(self, arrays: tuple[Array | None, ...], attrs: dict[str, Any]) -> tuple[Kernel, dict[str, Any]]:
+        """The kernel of a call and its attributes in canonical form, checked. Remembered: a training loop repeats its calls."""
+        name, shapes = self._named(), tuple([None if a is None else a.shape for a in arrays])
+        if not name and not (type(arrays[0]) is np.ndarray and arrays[0].dtype == np.float32):
+            name = self.default
         try:
-            key = (kernel, shapes, tuple(attrs.values()))
+            key = (name, shapes, tuple(attrs.values()), None if name else modes().batch)
             if (plan := self._plans.get(key)) is not None:
                 return plan
         except TypeError:  # an attribute that cannot be hashed (a list): check every time
             key = None
-        plan, _ = self.settle(shapes, attrs)
-        if why := kernel.why_not(shapes, plan):
-            others = [k.name for k in self.kernels.values() if k is not kernel and not k.why_not(shapes, plan)]
-            remedy = f" Use {self.name}.using({others[0]!r})." if others else ""
+        attrs, _ = self.settle(shapes, attrs)
+        kernel = self.kernels[name] if name else choice.fastest(self, shapes, attrs, modes().batch)
+        if why := kernel.why_not(shapes, attrs):
+            others = [k.name for k in self.kernels.values() if k is not kernel and not k.why_not(shapes, attrs)]
+            other = self.default if self.default in others else others[0] if others else ""
+            remedy = f" Use {self.name}.using({other!r})." if other else ""
             raise ValueError(f"{kernel} refuses this problem: {why}.{remedy}")
         if key is not None and len(self._plans) < _PLANS_KEPT:
-            self._plans[key] = plan
-        return plan
+            self._plans[key] = kernel, attrs
+        return kernel, attrs
 
     # ---- faces -------------------------------------------------------------------------------------------------------
 

@@ -95,6 +95,24 @@ class Signature:
         )
         return tuple(size for dim in self.output.dims for size in (rest if dim == "..." else (sizes[dim],)))
 
+    def sliced(self, shapes: tuple[Shape | None, ...]) -> tuple[bool, ...]:
+        """Which inputs are cut where the batch is; the others are shared by all slices.
+
+        Those whose first dimension is the output's; under `...`, those of full rank that are not repeated along it.
+
+        >>> from minidl.signature import Signature
+        >>> Signature("x[N,C] w[K,C] -> y[N,K]").sliced(((5, 3), (4, 3)))
+        (True, False)
+        >>> Signature("a[...] b[...] -> y[...]").sliced(((5, 3), (3,)))
+        (True, False)
+        """
+        first, operands = self.output.dims[:1], self.expand(len(shapes))
+        if first != ("...",):
+            return tuple(shape is not None and o.dims[:1] == first for o, shape in zip(operands, shapes, strict=True))
+        rank = max((len(shape) for shape in shapes if shape), default=0)
+        size = max((shape[0] for shape in shapes if shape and len(shape) == rank), default=0)
+        return tuple(bool(shape and len(shape) == rank and shape[0] == size) for shape in shapes)
+
     def output_type(self, dtype: np.dtype) -> np.dtype:
         """The output's element type for inputs of this one."""
         if self.output.kind == "sum":  # NumPy adds booleans and small integers up in 64 bits

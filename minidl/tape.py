@@ -182,11 +182,11 @@ _PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 def _arrays_in(saved: Any) -> list[Array]:
     """Every array inside a saved tuple, however nested."""
     found = []
-    for value in saved if type(saved) is tuple or type(saved) is list else (saved,):
+    for value in saved if isinstance(saved, tuple | list) else (saved,):
         kind = type(value)
         if kind is np.ndarray:
             found.append(value)
-        elif kind is tuple or kind is list:
+        elif kind not in _PLAIN and isinstance(value, tuple | list):
             found += _arrays_in(value)
         elif kind not in _PLAIN and is_array(value):
             found.append(value)

@@ -22,21 +22,39 @@ ARROWS = {
     "methods": {"tensor"},  # for type checkers only
     "locks": {"backend"},
     "random": {"backend"},
-    "executor": {"backend", "modes", "op"},  # op: for type checkers only
+    "workers": {"modes"},
+    "lockstep": set(),
+    "slices": {"backend", "lockstep", "modes", "signature", "workers", "op"},  # op: for type checkers only
+    "executor": {"backend", "lockstep", "modes", "signature", "slices", "op"},  # op: for type checkers only
     "tape": {"backend", "locks", "modes", "signature", "op", "tensor"},  # op, tensor: for type checkers only
     "tensor": {"backend", "executor", "locks", "methods", "modes", "signature", "tape", "op"},  # op: for type checkers only
     "recompute": {"backend", "modes", "random", "tape", "tensor"},
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "receptive_field": {"signature"},
-    "op": {"arguments", "backend", "draw", "executor", "modes", "random", "receptive_field", "signature", "tensor"},
-    "ops": {"backend", "draw", "op", "random", "receptive_field", "signature", "tensor", "window", "ops"},
+    "choice": {"signature", "op"},  # op: for type checkers only
+    "op": {"arguments", "backend", "choice", "draw", "executor", "modes", "random", "receptive_field", "signature", "tensor"},
+    "ops": {
+        "backend",
+        "draw",
+        "lockstep",
+        "modes",
+        "workers",
+        "op",
+        "random",
+        "receptive_field",
+        "signature",
+        "tensor",
+        "window",
+        "ops",
+    },
     "gradcheck": {"backend", "derivative", "modes", "random", "signature", "tensor"},
     "verdicts": {"backend", "signature"},
     "laws": {"backend", "derivative", "executor", "op", "signature", "verdicts"},
     "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor", "window"},
-    "optim": {"backend", "modes", "optim", "signature", "tensor"},
+    "optim": {"backend", "modes", "optim", "signature", "tensor", "workers"},
     "extras": set(),
+    "allocator": set(),
     "data": {"backend", "data", "extras", "random", "tensor"},
     "plots": {"extras"},
     "recipe": {"data", "optim", "tensor"},

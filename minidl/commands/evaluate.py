@@ -12,6 +12,7 @@ from minidl import runs
 from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import datasets, options
+from minidl.commands.speed import at_speed
 from minidl.data import PARTS, Dataset
 from minidl.nn.loaded import shown
 
@@ -37,7 +38,8 @@ def run(args: Namespace) -> int:
     datasets.refuse_training_images(trained, config, name, args.split)
     dataset: Dataset = getattr(datasets.load(name, model.input_shape, parts=(args.split,)), args.split)
     dataset = replace(dataset, labels=numbers[dataset.labels], normalise=normalise)
-    found = training.evaluate(model, dataset, classes=len(classes), device=device)
+    with at_speed():
+        found = training.evaluate(model, dataset, classes=len(classes), device=device)
     title = f"{config['model']['class']} of {trained.path} on {name}, {len(dataset):,} {args.split} images"
     options.show(args, _as_json(found, classes, name, args.split), lambda: _as_text(found, classes, title))
     return 0

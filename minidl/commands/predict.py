@@ -12,6 +12,7 @@ from minidl import data, runs
 from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import options
+from minidl.commands.speed import at_speed
 from minidl.nn.loaded import shown
 
 DARK, BRIGHT = 0.4, 0.6  # mean brightness, 0 black to 1 white; photographs lie between
@@ -37,7 +38,8 @@ def run(args: Namespace) -> int:
     images = np.stack([data.read_image(path, size=(H, W), channels=C) for path in args.images])
     images, normalise = 1 - images if args.invert else images, trained.normalise(C)
     _warn_of_negatives(dict(zip(args.images, images, strict=True)), float(np.mean(normalise.mean)), trained, args.invert)
-    scores = training.predict(model, normalise(images), device=device)
+    with at_speed():
+        scores = training.predict(model, normalise(images), device=device)
     found = [_likeliest(row, classes, args.top) for row in scores]
     rows = [{"image": image, "classes": top} for image, top in zip(args.images, found, strict=True)]
     options.show(args, rows, lambda: _as_text(rows, probabilities=not hasattr(model, "predict")))

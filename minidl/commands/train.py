@@ -13,14 +13,14 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from minidl import data, modelfile, recipe, runs
 from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import datasets, options, outcome, pretrained, resume
+from minidl.commands.speed import at_speed
 from minidl.data import Splits
-from minidl.modes import detect_anomaly
+from minidl.modes import MOST_THREADS, detect_anomaly
 from minidl.progress import Display
 from minidl.random import manual_seed
 from minidl.recipe import Recipe
@@ -33,7 +33,6 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 DEFAULTS = {"data": "digits", "seed": 0, "classes": None, "limit": None, "threads": None, "device": "cpu"}
 DEFAULTS |= pretrained.DEFAULTS
-MOST_THREADS = 1024
 SMALL = 50_000_000  # multiply-adds of a batch in the heaviest layer
 
 
@@ -60,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--resume", default=SUPPRESS, metavar="RUN", help=about)
     add("--detect-anomaly", action="store_true", help="name the op that first makes a NaN or an infinity; slow")
     add("--quiet", action="store_true", help="only the result")
-    about = "BLAS threads; default: 1 for small networks, else all cores"
+    about = "on how many threads to compute; default: 1 for small networks, else all cores"
     add("--threads", type=options.whole, default=SUPPRESS, metavar="N", help=about)
     options.device(parser, default=SUPPRESS)
 
@@ -126,7 +125,7 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
     display = Display(job.recipe.epochs, len(job.splits.train), done=len(kept), quiet=job.args.quiet)
     try:
         anomalies = detect_anomaly() if job.args.detect_anomaly else nullcontext()
-        with anomalies, threadpool_limits(_threads(job), user_api="blas"):
+        with anomalies, at_speed(_threads(job), small=_small(job)):
             while not now.finished:
                 record, is_best = now.epoch(display.on_batch)
                 with runs.uninterrupted():
@@ -172,12 +171,16 @@ def _prepare(args: Namespace) -> Job:
 
 
 def _threads(job: Job) -> int | None:
-    """BLAS threads, None for all. A small matrix product is over before a second thread has woken, and where other programs
+    """How many, None for all cores. A small matrix product is over before a second thread has woken, and where other programs
     keep the cores busy the two wait for each other ten times longer than they compute. A rule, and no timing: equal bits."""
     if job.args.threads is not None:
         return job.args.threads
-    heaviest = max((layer.macs for layer in job.made_of.layers), default=0)
-    return 1 if heaviest * job.recipe.batch_size < SMALL else None
+    return 1 if _small(job) else None
+
+
+def _small(job: Job) -> bool:
+    """Is no layer's work on a batch worth a second thread?"""
+    return max((layer.macs for layer in job.made_of.layers), default=0) * job.recipe.batch_size < SMALL
 
 
 def _class_names(names: list[str], classes: int | None) -> list[str]:

@@ -92,4 +92,4 @@ linear = Op(
     cost=cost,
     sees=everything_in_a_row,
 )
-linear.kernel("gemm", forward, backward)
+linear.kernel("gemm", forward, backward, sliced=False)

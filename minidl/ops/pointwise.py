@@ -97,6 +97,7 @@ def unary(
         workloads={"size of alexnet.conv1": {"ndim": 4, "N": 128, "C": 96, "H": 55, "W": 55, **(workload or {})}},
         cost=lambda x, **_: Cost(other=operations * math.prod(x)),
         method=method,
+        batched=True,
         sees=each,
     )
     op.kernel("pointwise", _of(dx, forward), _of(dx, backward), analytic=analytic)
@@ -156,6 +157,7 @@ def binary(
         cost=lambda a, b: Cost(other=operations * math.prod(broadcast_shape(a, b))),
         method=method,
         reflected=reflected,
+        batched=True,
         sees=each,
     )
     op.kernel("pointwise", _of(da, forward), _of(da, backward), analytic=analytic)

@@ -54,6 +54,7 @@ where = Op(
         | {"part condition": "whole", "part a": "whole", "part b": "one number"},
     },
     cost=lambda *shapes: Cost(other=math.prod(broadcast_shape(*shapes))),
+    batched=True,
     sees=each,
 )
 where.kernel("pointwise", forward, backward)

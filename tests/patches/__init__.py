@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import sys
 import types
+from dataclasses import replace
 from typing import NamedTuple
 
 from minidl.op import Kernel, separate_registry
@@ -54,9 +55,14 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
             module = run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
     original = op_kernels[name]
     mutant = ops[patch.op].kernels[name] if patch.op in ops else module
-    return Kernel(
-        original.op, name + ", patched", mutant.forward, mutant.backward, original.refuses, original.analytic, original.half
-    )
+    return like(original, f"{name}, patched", mutant, module)
+
+
+def like(original: Kernel, name: str, mutant: Kernel | types.ModuleType, module: types.ModuleType) -> Kernel:
+    """The original's traits with the functions of a changed kernel, or of the changed module that holds them."""
+    forward, backward = mutant.forward, mutant.backward
+    prepare = {key: tuple(getattr(module, f.__name__, f) for f in pair) for key, pair in original.prepare.items()}
+    return replace(original, name=name, forward=forward, backward=backward, prepare=prepare)
 
 
 def run_module(name: str, source: str, instead: dict[str, types.ModuleType] | None = None) -> types.ModuleType:

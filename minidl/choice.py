@@ -1,0 +1,52 @@
+"""Which kernel computes a call, where the user names none: the one that is expected to be the fastest.
+
+An op may come with a forecast: `forecast(kernel name, *shapes, **attrs)` gives the milliseconds expected of forward and of each
+part of backward, or None for a kernel that it does not know. Of the kernels that do not refuse the problem the one with the
+least sum is chosen. It is asked once for shapes and attributes: no clock, so that the same call takes the same kernel always.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from minidl.signature import Shape, told
+
+if TYPE_CHECKING:
+    from minidl.op import Kernel, Op
+
+Shapes = tuple[Shape | None, ...]
+
+
+def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = None) -> Kernel:
+    """The kernel expected to be the fastest; the default if nothing is expected of any.
+
+    attrs  in canonical form
+    batch  as if there were so many images
+    """
+    if batch is not None:
+        sliced = op.signature.sliced(shapes)
+        shapes = tuple((batch, *shape[1:]) if shape and s else shape for shape, s in zip(shapes, sliced, strict=True))
+    expected = {k: times for k in op.kernels.values() if isinstance(times := _expected(op, k, shapes, attrs), tuple)}
+    return min(expected, key=lambda k: sum(expected[k]), default=op.kernels[op.default])
+
+
+def explained(op: Op, shapes: Shapes, attrs: dict[str, Any]) -> str:
+    """The forecast as a table, with the choice marked."""
+    choice, lines = fastest(op, shapes, attrs), []
+    for kernel in op.kernels.values():
+        expected = _expected(op, kernel, shapes, attrs)
+        if isinstance(expected, tuple):
+            cells = "".join(f"{ms:12,.2f}" for ms in (*expected, sum(expected)))
+            lines.append(f"{kernel.name:<12}{cells}{'  <- chosen' if kernel is choice else ''}")
+        else:
+            lines.append(f"{kernel.name:<12}{'-':>12}  {expected}")
+    said = told(op.signature.expand(len(shapes)), shapes)
+    heads = "".join(f"{head:>12}" for head in ("forward", *(f"d{o.name}" for o in op.signature.inputs[:2]), "sum"))
+    return "\n".join([f"{op.name} {said}, milliseconds expected of one core", f"{'kernel':<12}{heads}", *lines])
+
+
+def _expected(op: Op, kernel: Kernel, shapes: Shapes, attrs: dict[str, Any]) -> tuple[float, ...] | str:
+    """Milliseconds of each phase, or why there are none."""
+    if why := kernel.why_not(shapes, attrs):
+        return why
+    return (op.forecast and op.forecast(kernel.name, *shapes, **attrs)) or "no forecast"
