@@ -108,11 +108,21 @@ class _Lib:
     stride_tricks = _Tricks
 
 
+class _Fourier:
+    """xp.fft, as much of it as kernels use."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("rfft2", "irfft2"):
+            return lambda *args, **kwargs: _call(getattr(np.fft, name), args, kwargs)
+        raise AttributeError(f"xp.fft.{name}: not among the names that CuPy shares with NumPy (tests/strict_xp.py)")
+
+
 class StrictModule:
     """What `xp_of` gives for a StrictArray."""
 
     ndarray = StrictArray
     lib = _Lib
+    fft = _Fourier()
     add = _At()
 
     def __getattr__(self, name: str) -> Any:

@@ -72,7 +72,7 @@ UNGRADABLE = [  # (op, source or file, options, what is said)
     ("conv2d", "x = 1\ndef forward(x, w, b=None, stride=1:\n", (), "student.py:2: SyntaxError: invalid syntax"),
     ("conv2d", "import numpy\nimport nothing_of_that_name\n", (), "student.py:2: ModuleNotFoundError"),
     ("conv2d", "convolve = 3\n", (), "has neither forward nor backward"),
-    ("conv2d", FORWARD, ("--with", "fft"), "conv2d has no kernel 'fft' for --with; choose from im2col"),
+    ("conv2d", FORWARD, ("--with", "strassen"), "conv2d has no kernel 'strassen' for --with; choose from direct"),
     ("conv2d", FORWARD, ("--cases", "0"), "--cases must be at least 1"),
     ("conv2d", FORWARD, ("--time-limit", "-1"), "--time-limit must be above 0"),
     ("conv2d", FORWARD, ("--memory-limit", "1"), "--memory-limit at least 64 MB"),

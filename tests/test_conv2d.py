@@ -10,6 +10,7 @@ import pytest
 import minidl
 from minidl import Tensor
 from minidl.op import OPS
+from minidl.ops.conv2d import fft, im2col
 
 RNG = np.random.default_rng(0)
 
@@ -58,7 +59,21 @@ def test_columns_are_not_kept() -> None:
     assert saved[1] is w
 
 
-@pytest.mark.parametrize("kernel", OPS["conv2d"].kernels)
+def test_a_slice_of_chunked_is_measured_by_its_columns() -> None:
+    attrs = {"stride": (4, 4), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+    assert im2col.columns((128, 3, 227, 227), (96, 3, 11, 11), None, **attrs) == 55 * 55 * 363
+    assert OPS["conv2d"].kernels["chunked"].workspace is im2col.columns
+    assert not OPS["conv2d"].kernels["im2col"].sliced
+
+
+def test_grids_of_the_fft_have_small_factors() -> None:
+    assert [fft.smooth(n) for n in (1, 7, 13, 64, 121, 227, 1025)] == [1, 8, 15, 64, 125, 240, 1080]
+
+
+THREE_BY_THREE = [name for name in OPS["conv2d"].kernels if name != "gemm_1x1"]
+
+
+@pytest.mark.parametrize("kernel", THREE_BY_THREE)
 def test_a_filter_on_the_tape(kernel: str) -> None:
     x, w, b = Tensor(drawn(1, 2, 4, 4)), Tensor(drawn(3, 2, 3, 3), requires_grad=True), Tensor(drawn(3), requires_grad=True)
     with minidl.conv2d.using(kernel):
@@ -71,7 +86,7 @@ def test_a_filter_on_the_tape(kernel: str) -> None:
     assert x.grad is None
 
 
-@pytest.mark.parametrize("kernel", OPS["conv2d"].kernels)
+@pytest.mark.parametrize("kernel", [name for name in THREE_BY_THREE if OPS["conv2d"].kernels[name].half])
 def test_half_types_are_added_up_in_float32(kernel: str) -> None:
     """2048 + 1 is 2048 in float16: one window position after the other would lose every 1."""
     x, w = np.ones((1, 1, 3, 3), np.float16), np.ones((1, 1, 3, 3), np.float16)

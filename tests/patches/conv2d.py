@@ -1,4 +1,4 @@
-"""Planted bugs in the three convolutions."""
+"""Planted bugs in the convolutions."""
 
 from patches import Patch
 
@@ -13,6 +13,23 @@ def shifts(old: str, new: str, law: str) -> Patch:
 
 def direct(old: str, new: str, law: str) -> Patch:
     return Patch("conv2d[direct]", old, new, law, "minidl.ops.conv2d.direct")
+
+
+def gemm_1x1(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[gemm_1x1]", old, new, law, "minidl.ops.conv2d.gemm_1x1")
+
+
+def winograd(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[winograd]", old, new, law, "minidl.ops.conv2d.winograd")
+
+
+def beneath(file: str, old: str, new: str, law: str) -> Patch:
+    """A bug in the matrices or the tiles of Winograd."""
+    return Patch("conv2d[winograd]", old, new, law, f"minidl.ops.conv2d.{file}", then="minidl.ops.conv2d.winograd")
+
+
+def fft(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[fft]", old, new, law, "minidl.ops.conv2d.fft")
 
 
 def window(kernel: str, old: str, new: str, law: str) -> Patch:
@@ -36,7 +53,7 @@ PATCHES = [
     im2col("add_rows(dY)", "add_rows(dY) / len(x)", "batches_are_independent"),
     window("im2col", "padded[:, top : top + H", "padded[:, rows - top - H : rows - top", "forward_is_the_definition"),
     window("im2col", ", ::dh, ::dw]", ", ::dw, ::dh]", "forward_is_the_definition"),
-    window("im2col", "total[windows.at(r, s)] += plane", "total[windows.at(r, s)] = plane", "backward_is_the_derivative"),
+    window("im2col", "q : q + Q] += plane", "q : q + Q] = plane", "backward_is_the_derivative"),
     window("im2col", "xp_of(like).zeros(", "np.zeros(", "array_library_does_not_matter"),
     shifts("y += gemm", "y = gemm", "forward_is_the_definition"),
     shifts("w[:, :, r, s].T", "w[:, :, -1 - r, -1 - s].T", "forward_is_the_definition"),
@@ -54,7 +71,7 @@ PATCHES = [
     shifts("empty(w.shape, dtype=w.dtype)", "empty(w.shape)", "float_types_are_kept"),
     shifts("        y += b\n", "        y += b * len(x)\n", "batches_are_independent"),
     window("shifts", "slice(first * gap, first * gap +", "slice(first, first +", "forward_is_the_definition"),
-    window("shifts", "total[:, top : top + H", "total[:, :H", "backward_is_the_derivative"),
+    window("shifts", "image[:, top : top + H", "image[:, :H", "backward_is_the_derivative"),
     window("shifts", "xp_of(x).full(", "np.full(", "array_library_does_not_matter"),
     direct("(seen * w[k])", "(seen * w[k][:, ::-1, ::-1])", "forward_is_the_definition"),
     direct("first = k // (K // groups) * Cg", "first = k % groups * Cg", "forward_is_the_definition"),
@@ -68,4 +85,70 @@ PATCHES = [
     direct("*windows.grid), dtype=x.dtype)", "*windows.grid))", "float_types_are_kept"),
     direct("xp_of(x).pad(", "__import__('numpy').pad(", "array_library_does_not_matter"),
     direct("(d * padded[here]).sum(axis=0)", "(d * padded[here]).mean(axis=0)", "batches_are_independent"),
+    gemm_1x1("Y += b", "Y -= b", "forward_is_the_definition"),
+    gemm_1x1(":: stride[0], :: stride[1]])", ":: stride[1], :: stride[0]])", "forward_is_the_definition"),
+    gemm_1x1("W[k].T) for c, k", "W[k].T) for k, c", "forward_is_the_definition"),
+    gemm_1x1(
+        "dx[:, :: stride[0], :: stride[1]] = dX", "dx[:, : dX.shape[1], : dX.shape[2]] = dX", "backward_is_the_derivative"
+    ),
+    gemm_1x1("gemm(dY[:, k].T, X[:, c])", "gemm(dY[:, k].T, X[::-1, c])", "backward_is_the_derivative"),
+    gemm_1x1("if needs[1]:", "if needs[0]:", "backward_is_the_derivative"),
+    gemm_1x1("xp_of(dX).zeros(", "xp_of(dX).empty(", "backward_is_linear_and_repeatable"),
+    gemm_1x1("    x, w = saved\n", "    x, w = saved\n    x *= 0.5\n", "arguments_are_left_alone"),
+    gemm_1x1("seen.reshape(-1, C), w", "x.ravel('K').reshape(-1, C), w", "forward_is_the_definition"),
+    gemm_1x1("(N, H, W, C), dtype=dX.dtype)", "(N, H, W, C))", "float_types_are_kept"),
+    gemm_1x1("xp_of(dX).zeros(", "__import__('numpy').zeros(", "array_library_does_not_matter"),
+    gemm_1x1("gemm(dY[:, k], W[k])", "gemm(dY[:, k] - dY.mean(), W[k])", "batches_are_independent"),
+    winograd("F.transpose(0, 2, 1))", "F[::-1].transpose(0, 2, 1))", "forward_is_the_definition"),
+    winograd("both(down.A.T, across.A.T, M", "both(across.A.T, down.A.T, M", "forward_is_the_definition"),
+    winograd("Y + b[k]", "Y - b[k]", "forward_is_the_definition"),
+    winograd("by_place(U[:, :, k])\n", "by_place(U[:, :, : k.stop - k.start])\n", "forward_is_the_definition"),
+    winograd("both(down.B.T, across.B.T, dV)", "both(down.B, across.B, dV)", "backward_is_the_derivative"),
+    winograd("both(down.A, across.A, split", "both(-down.A, across.A, split", "backward_is_the_derivative"),
+    winograd("w.reshape(K * Cg, R * S).T)", "w.reshape(K * Cg, R * S)[:, ::-1].T)", "forward_is_the_definition"),
+    winograd("dU.reshape(-1, K * Cg).T", "dU.reshape(-1, K * Cg).T[:, ::-1]", "backward_is_the_derivative"),
+    winograd("if needs[2] else None", "if needs[0] else None", "backward_is_the_derivative"),
+    winograd("    x, U = saved\n", "    x, U = saved\n    U += 1.0\n", "backward_is_linear_and_repeatable"),
+    winograd(
+        "    dY, dF = padded_outputs(dy, tiles), None\n",
+        "    x *= 1.5\n    dY, dF = padded_outputs(dy, tiles), None\n",
+        "arguments_are_left_alone",
+    ),
+    winograd("*tiles.map, K), dtype=x.dtype)", "*tiles.map, K))", "float_types_are_kept"),
+    winograd("xp_of(w).kron(", "__import__('numpy').kron(", "array_library_does_not_matter"),
+    winograd(
+        "add_rows(channels_last(dy).reshape(-1, K))",
+        "add_rows(channels_last(dy).reshape(-1, K)) / len(dy)",
+        "batches_are_independent",
+    ),
+    beneath("tiles", "columns, : piece.shape[4]] += piece", "columns, : piece.shape[4]] = piece", "backward_is_the_derivative"),
+    beneath("tiles", "[:, ::mr, ::ms]", "[:, ::ms, ::mr]", "forward_is_the_definition"),
+    beneath("tiles", "top : top + shape[2]", ": shape[2]", "backward_is_the_derivative"),
+    beneath("tiles", "xp_of(like).zeros(", "xp_of(like).empty(", "backward_is_linear_and_repeatable"),
+    beneath(
+        "tiles",
+        "end - first, tw, -1).transpose(2, 3, 0, 4, 1, 5)\n    return",
+        "end - first, tw, -1).transpose(2, 3, 1, 4, 0, 5)\n    return",
+        "forward_is_the_definition",
+    ),
+    beneath("cook_toom", "Fraction(i == count - 1)", "Fraction(i == 0)", "forward_is_the_definition"),
+    beneath("cook_toom", "[a - b for a, b in", "[a + b for a, b in", "forward_is_the_definition"),
+    beneath("cook_toom", "row] for row in M], dtype=dtype)", "row] for row in M])", "float_types_are_kept"),
+    fft(", windows, x.shape).conj()", ", windows, x.shape)", "forward_is_the_definition"),
+    fft("(0, 0), windows.grid)", "(padding[0], padding[2]), windows.grid)", "forward_is_the_definition"),
+    fft("y + widen(b)", "y - widen(b)", "forward_is_the_definition"),
+    fft("return smooth(rows), smooth(columns)", "return smooth(rows - 1), smooth(columns)", "forward_is_the_definition"),
+    fft("wide[:, :: dilation[0], :: dilation[1]] = w", "wide[:, : w.shape[2], : w.shape[3]] = w", "forward_is_the_definition"),
+    fft("(padding[0], padding[2]), (H, Wd)", "(0, 0), (H, Wd)", "backward_is_the_derivative"),
+    fft("dY[..., k].conj().swapaxes", "dY[..., k].swapaxes", "backward_is_the_derivative"),
+    fft(
+        "span(windows.size, dilation))[:, :: dilation[0]",
+        "span(windows.size, dilation))[:, :: dilation[1]",
+        "backward_is_the_derivative",
+    ),
+    fft("xp_of(w).zeros(", "xp_of(w).empty(", "backward_is_linear_and_repeatable"),
+    fft("    x, w = saved\n", "    x, w = saved\n    w -= 1.0\n", "arguments_are_left_alone"),
+    fft("channels_first(narrow(y if", "channels_first((y if", "float_types_are_kept"),
+    fft("xp_of(images).fft", "__import__('numpy').fft", "array_library_does_not_matter"),
+    fft("y if b is None else y + widen(b)", "y if b is None else y + widen(b) * len(x)", "batches_are_independent"),
 ]

@@ -14,7 +14,16 @@ padding   zeros around x: an int, (rows, columns), (top, bottom, left, right), '
 dilation  dh, dw: the step between the positions of one window, an int or a pair
 groups    g: x's channels and the filters fall into g parts, and each filter sees the channels of its own part
 
-Kernels: `im2col` (one matrix product, the default), `shifts` (R*S smaller ones, little memory), `direct` (loops, to be read).
+Kernels, a ladder to climb:
+    direct      loops, to be read first
+    shifts      R*S matrix products, little memory
+    im2col      one matrix product for the whole batch: every window unrolled into a row
+    chunked     im2col in slices of the batch, whose rows stay in the cache; slices go to threads (`minidl.threads`)
+    gemm_1x1    1x1 filters: nothing to unroll
+    winograd    tiles of 4x4 outputs, by fewer products (3x3: a quarter); winograd5: of 5x5. float32 rounds a little more
+    fft         products of frequencies: large filters, large batches
+Who names none (`conv2d.using`) has the one expected to be the fastest in float32, and im2col in other types and on a GPU.
+`conv2d.explain` shows what is expected of each.
 
 >>> x, w = [[[[1, 2, 3], [4, 5, 6]]]], [[[[1, 2], [3, 4]]]]
 >>> minidl.conv2d(x, w).numpy().tolist()  # 1*1 + 2*2 + 3*4 + 4*5, then one step to the right
@@ -35,7 +44,7 @@ import numpy as np
 
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
-from minidl.ops.conv2d import direct, im2col, shifts
+from minidl.ops.conv2d import auto, direct, fft, gemm_1x1, im2col, shifts, winograd
 from minidl.ops.groups import check_groups
 from minidl.receptive_field import window
 from minidl.signature import Shape, ShapeError
@@ -169,7 +178,14 @@ conv2d = Op(
     workloads=WORKLOADS,
     cost=cost,
     sees=lambda x, w, b, *, groups, **windows: window(w[2:], **windows),
+    forecast=auto.forecast,
 )
-conv2d.kernel("im2col", im2col.forward, im2col.backward)
-conv2d.kernel("shifts", shifts.forward, shifts.backward)
 conv2d.kernel("direct", direct.forward, direct.backward)
+conv2d.kernel("shifts", shifts.forward, shifts.backward)
+conv2d.kernel("im2col", im2col.forward, im2col.backward, sliced=False)  # the whole batch: one product, BLAS's threads
+conv2d.kernel("chunked", im2col.forward, im2col.backward, workspace=im2col.columns)  # slices whose columns stay in the cache
+conv2d.kernel("gemm_1x1", gemm_1x1.forward, gemm_1x1.backward, refuses=gemm_1x1.refuses)
+conv2d.kernel("winograd", **winograd.rung(4))
+conv2d.kernel("winograd5", **winograd.rung(5))
+conv2d.kernel("fft", fft.forward, fft.backward, refuses=fft.refuses, sliced=False)
+conv2d.default = "im2col"

@@ -17,9 +17,12 @@ Source: Chellapilla, Puri, Simard 2006, "High performance convolutional neural n
 
 from __future__ import annotations
 
+import math
+
 from minidl.backend import Array, xp_of
 from minidl.ops.gemm import add_rows, gemm
 from minidl.ops.groups import groups_of, joined
+from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, unfold
 
 
@@ -50,6 +53,11 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, stride: Pair, padding: Si
         joined(dw, axis=0).reshape(K, R, S, Cg).transpose(0, 3, 1, 2) if needs[1] else None,
         add_rows(dY) if needs[2] else None,
     )
+
+
+def columns(x: Shape, w: Shape, b: Shape | None, *, stride: Pair, padding: Sides, dilation: Pair, groups: int) -> int:
+    """Elements of X for one image and group."""
+    return math.prod(Windows.over(x, w, stride, padding, dilation).grid) * math.prod(w[1:])
 
 
 def rows(w: Array) -> Array:
