@@ -128,6 +128,21 @@ def check_device(device: str) -> str:
     return f"cuda:{_cuda_index(device)}"
 
 
+def full_like(like: Array, shape: tuple[int, ...], value: float = 0) -> Array:
+    """An array of another shape, all `value`, with its axes in memory in the order of `like`'s: images stay channels-last.
+
+    >>> import numpy as np
+    >>> from minidl.backend import full_like
+    >>> x = np.ones((2, 5, 5, 3)).transpose(0, 3, 1, 2)
+    >>> full_like(x, (2, 3, 7, 7)).transpose(0, 2, 3, 1).flags.c_contiguous
+    True
+    """
+    axes = range(len(shape))
+    order = sorted(axes, key=lambda axis: -abs(like.strides[axis])) if like.ndim == len(shape) else list(axes)
+    there = xp_of(like).full(tuple(shape[axis] for axis in order), value, dtype=like.dtype)
+    return there.transpose([order.index(axis) for axis in axes])
+
+
 def blank(shape: tuple[int, ...], dtype: Any, xp: Any = np) -> Array:
     """An array of zeros that takes no memory: one 0, seen everywhere. What is written into it is lost."""
     if xp is np:

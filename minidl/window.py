@@ -200,10 +200,14 @@ def fold(planes: Iterable[Array], shape: Shape, windows: Windows, like: Array) -
              will do, so that the planes need not be in memory together
     like     an array of the wanted type and library; half types are added up in float32
     """
-    (N, C, H, W), (P, Q) = shape, windows.grid
+    (N, C, H, W), (P, Q), (sh, sw), (dh, dw) = shape, windows.grid, windows.stride, windows.dilation
     rows, columns = windows.padded(shape)
-    total = xp_of(like).zeros((N, rows, columns, C), dtype=np.float32 if like.dtype.itemsize == 2 else like.dtype)
+    wide = np.float32 if like.dtype.itemsize == 2 else like.dtype
+    # apart by what is left of row / sh and column / sw: every plane then meets whole rows, not every sw-th pixel
+    total = xp_of(like).zeros((sh, sw, N, -(-rows // sh), -(-columns // sw), C), dtype=wide)
     for (r, s), plane in zip(windows.positions(), planes, strict=True):
-        total[windows.at(r, s)] += plane.reshape(N, P, Q, C)
+        (p, i), (q, j) = divmod(r * dh, sh), divmod(s * dw, sw)
+        total[i, j, :, p : p + P, q : q + Q] += plane.reshape(N, P, Q, C)
+    image = total.transpose(2, 3, 0, 4, 1, 5).reshape(N, total.shape[3] * sh, total.shape[4] * sw, C)
     top, _, left, _ = windows.padding
-    return channels_first(total[:, top : top + H, left : left + W].astype(like.dtype, copy=False))
+    return channels_first(image[:, top : top + H, left : left + W].astype(like.dtype, copy=False))

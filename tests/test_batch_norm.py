@@ -46,6 +46,24 @@ def test_a_large_mean_costs_no_accuracy() -> None:
     np.testing.assert_allclose(var.numpy(), x.astype(np.float64).var(axis=(0, 2, 3)), rtol=1e-3)
 
 
+@pytest.mark.parametrize("offset", [0, 3000])
+def test_slices_of_any_mean_give_the_statistics_of_the_whole(offset: float) -> None:
+    """In float32, every slice an image with a mean of its own, against the plain formulas in float64."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(6, 4, 8, 8)) + offset * rng.normal(1, 0.3, (6, 1, 1, 1))).astype(np.float32)
+    w, b, dy = (rng.normal(size=shape).astype(np.float32) for shape in (4, 4, x.shape))
+    plain = minidl.batch_norm.kernels["two_pass"]
+    y, saved, aux = plain.forward(*(a.astype(np.float64) for a in (x, w, b)), eps=1e-5)
+    exact = (y, *aux, *plain.backward(dy.astype(np.float64), saved, (True, True, True), eps=1e-5))
+    with minidl.threads(2, images=1):
+        inputs = [Tensor(a, True) for a in (x, w, b)]
+        out, mean, var = minidl.batch_norm(*inputs)
+        out.backward(dy)
+    for name, ours, theirs in zip(("y", "mean", "var", "dx", "dw", "db"), (out, mean, var, *inputs), exact, strict=True):
+        ours = ours.grad if name[0] == "d" else ours.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 * np.abs(theirs).max(), err_msg=name)
+
+
 def test_float16_has_its_statistics_in_float32() -> None:
     x = np.full((300, 1, 16, 16), 3.0, np.float16)
     x[::2] = 5.0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidl
 from minidl import optim
 from minidl.backend import to_numpy
 from minidl.optim.optimizer import SLICE
@@ -124,6 +125,24 @@ def test_slices_change_no_bit(rule: str) -> None:
             opt.step()
     np.testing.assert_array_equal(whole.numpy(), np.concatenate([p.numpy() for p in halves]))
     np.testing.assert_array_equal(whole.numpy(), row.numpy())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_threads_change_no_bit(rule: str) -> None:
+    rng = np.random.default_rng(0)
+    starts = [rng.standard_normal(size).astype(np.float32) for size in (3 * SLICE + 5, 7, 0, 40)]
+    nets = {count: [Tensor(start.copy(), True) for start in starts] for count in (None, 1, 2, 3)}
+    steps = {count: RULES[rule](net) for count, net in nets.items()}
+    for _ in range(2):
+        gradients = [rng.standard_normal(start.size).astype(np.float32) for start in starts]
+        for count, net in nets.items():
+            for p, g in zip(net, gradients, strict=True):
+                p.grad = g.copy()
+            with minidl.threads(count):
+                steps[count].step()
+    for count, net in nets.items():
+        for p, q in zip(net, nets[None], strict=True):
+            np.testing.assert_array_equal(p.numpy(), q.numpy(), err_msg=f"{count} threads")
 
 
 @pytest.mark.parametrize("rule", RULES)

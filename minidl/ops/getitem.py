@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend import Array, device_of, is_array, to_device, xp_of
+from minidl.backend import Array, device_of, full_like, is_array, to_device, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem, bind_method
 from minidl.ops.axes import blamed_on, many_axes
@@ -44,13 +44,12 @@ def forward(x: Array, *, index: tuple) -> tuple[Array, tuple]:
 
 
 def backward(dy: Array, saved: Shape, needs: tuple, *, index: tuple) -> tuple:
-    xp = xp_of(dy)
     if not arrays_in(index):
-        dx = xp.zeros(saved, dtype=dy.dtype)
+        dx = full_like(dy, saved)
         dx[index] = dy
         return (dx,)
     dy_wide = widen(dy)
-    dx = xp.zeros(saved, dtype=dy_wide.dtype)
+    xp, dx = xp_of(dy), xp_of(dy).zeros(saved, dtype=dy_wide.dtype)
     xp.add.at(dx, beside(dy, index), dy_wide)
     return (narrow(dx, dy),)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend import Array, xp_of
+from minidl.backend import Array, full_like
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import whole
@@ -27,7 +27,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 def forward(x: Array, *, pad: Pairs, value: float) -> tuple[Array, tuple]:
-    y = xp_of(x).full(shape(x.shape, pad=pad), value, dtype=x.dtype)
+    y = full_like(x, shape(x.shape, pad=pad), value)
     y[inner(y.shape, pad)] = x
     return y, ()
 

@@ -77,13 +77,13 @@ class AdamW(Adam):
 
 
 def adam_step(w: Array, g: Array, m: Array, v: Array, t: int, options: dict[str, Any]) -> None:
-    """Edit w, m and v in place: the formulas at the top."""
+    """Edit w, m and v in place: the formulas at the top, both sides of the fraction times sqrt(1 - beta2^t)."""
     beta1, beta2 = (float(beta) for beta in options["betas"])
+    unbias = math.sqrt(1 - beta2**t)
     m *= beta1
     m += (1 - beta1) * g
     v *= beta2
     v += (1 - beta2) * g * g
     scale = xp_of(v).sqrt(v)
-    scale /= math.sqrt(1 - beta2**t)
-    scale += float(options["eps"])
-    w -= float(options["lr"]) / (1 - beta1**t) * m / scale
+    scale += float(options["eps"]) * unbias
+    w -= float(options["lr"]) * unbias / (1 - beta1**t) * m / scale

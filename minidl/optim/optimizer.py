@@ -7,23 +7,26 @@ An optimiser is one rule on arrays, `update(w, g, state, t, options)`, that edit
 >>> loss = minidl.mse_loss(model([[1.0, 2.0]]), [[3.0]])
 >>> opt.zero_grad();  loss.backward();  opt.step()
 
-On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory. Half-precision
-parameters are updated in float32, with float32 state, and rounded once.
+On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory, and on as many
+threads as `minidl.threads` says: each number is updated by itself, so that no bit depends on it. Half-precision parameters
+are updated in float32, with float32 state, and rounded once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from minidl.backend import Array, device_of, to_device, to_numpy, xp_of
-from minidl.modes import no_grad
+from minidl.modes import modes, no_grad
 from minidl.signature import brackets
 from minidl.tensor import Tensor
+from minidl.workers import share
 
 SLICE = 131_072  # elements: half a megabyte of float32, so w, g, the state and a temporary stay in the cache
 
@@ -108,15 +111,15 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        with no_grad():
+        with no_grad(), ExitStack() as edited:
+            pieces: list[tuple] = []
             for i, (p, options) in enumerate(self._walk()):
                 if p.grad is None:
                     continue
                 self.steps[i] += 1
-                state = self._state(i, p, options)
-                with p.editing() as w:
-                    for wi, gi, si in slices(w, p.grad, state):
-                        self._update(wi, gi, si, self.steps[i], options)
+                w, state = edited.enter_context(p.editing()), self._state(i, p, options)
+                pieces += [(*piece, self.steps[i], options) for piece in slices(w, p.grad, state)]
+            on_threads(self._update, pieces)
 
     def _update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
         """The rule in float32 or wider, whatever the parameter is stored in."""
@@ -195,6 +198,21 @@ def slices(w: Array, g: Array, state: dict[str, Array]) -> Iterator[tuple[Array,
     for lo in range(0, w.size, SLICE):
         piece = slice(lo, lo + SLICE)
         yield w[piece], g[piece], {name: a[piece] for name, a in state.items()}
+
+
+def on_threads(update: Callable[..., None], pieces: list[tuple]) -> None:
+    """update(*piece) for every piece, on as many threads as the mode `threads` says."""
+    count = modes().threads or 1
+    if count == 1 or sum(w.size for w, *_ in pieces) <= 2 * SLICE or any(device_of(w) != "cpu" for w, *_ in pieces):
+        for piece in pieces:
+            update(*piece)
+        return
+
+    def work(thread: int) -> None:
+        for piece in pieces[thread::count]:
+            update(*piece)
+
+    share(work, count)
 
 
 def listed(who: str, params: Any) -> list[Any]:

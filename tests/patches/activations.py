@@ -8,9 +8,10 @@ VALUE, SLOPE, LINEAR, ALONE, STRIDES, TYPES, LIBRARY, BATCH = (law.__name__ for 
 
 TODAY = {
     "relu": [
-        ("lambda xp, x: xp.maximum(x, 0),", "lambda xp, x: xp.minimum(x, 0),", VALUE),
-        ("dx=lambda xp, dy, y: dy * (y > 0),", "dx=lambda xp, dy, y: dy * (y >= 0),", SLOPE),
-        ("dx=lambda xp, dy, y: dy * (y > 0),", "dx=lambda xp, dy, y: dy * y,", SLOPE),
+        ("xp.clip(x, 0, math.inf)", "xp.clip(x, -math.inf, 0)", VALUE),
+        ("(y > 0).astype(dy.dtype) * dy", "(y >= 0).astype(dy.dtype) * dy", SLOPE),
+        ("(y > 0).astype(dy.dtype) * dy", "y * dy", SLOPE),
+        ("(y > 0).astype(dy.dtype) * dy", "(y > 0).astype(float) * dy", TYPES),
     ],
     "leaky_relu": [
         ("xp.maximum(x, 0) + negative_slope * xp.minimum(x, 0)", "xp.maximum(x, negative_slope * x)", VALUE),

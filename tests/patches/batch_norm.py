@@ -7,6 +7,14 @@ def training(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm[two_pass]", old, new, law, "minidl.ops.batch_norm")
 
 
+def sums(old: str, new: str, law: str, file: str = "minidl.ops.batch_norm.sums") -> Patch:
+    return Patch("batch_norm[sums]", old, new, law, file)
+
+
+def rows(old: str, new: str, law: str) -> Patch:
+    return Patch("batch_norm[sums]", old, new, law, "minidl.ops.rows", then="minidl.ops.batch_norm.sums")
+
+
 def inference(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm_inference[scale_and_shift]", old, new, law, "minidl.ops.batch_norm_inference")
 
@@ -50,14 +58,33 @@ PATCHES = [
         "float_types_are_kept",
     ),
     training("var = (centred * centred).mean", "var = np.square(centred).mean", "array_library_does_not_matter"),
+    sums(" - m * rest**2", "", "forward_is_the_definition"),
+    sums("return guess + rest,", "return guess - rest,", "forward_is_the_definition"),
+    sums("inverse_std = (var + eps) ** -0.5", "inverse_std = 1 / (var**0.5 + eps)", "forward_is_the_definition"),
+    sums("along(-a * mean if", "along(0 * mean if", "forward_is_the_definition"),
+    sums("a * inverse_std * dweights / M", "a * dweights / M", "backward_is_the_derivative"),
+    sums("-a * dbiases / M - b * mean", "-a * dbiases / M", "backward_is_the_derivative"),
+    sums("X - along(mean, X), C)", "X, C)", "backward_is_the_derivative"),
+    sums("if needs[0] or needs[1]:", "if needs[1]:", "backward_is_the_derivative"),
+    sums(
+        "dbias = None, None, channel_sums(g, C)",
+        "dbias = None, None, channel_sums(g + eps, C)",
+        "backward_is_linear_and_repeatable",
+    ),
+    sums("    centred = X - along(guess, X)\n", "    X -= along(guess, X)\n    centred = X\n", "arguments_are_left_alone"),
+    sums("as_rows(widen(dy))", "widen(dy).ravel('K').reshape(as_rows(x).shape)", "strides_do_not_matter"),
+    sums("narrow(dbias, dy) if", "dbias.astype(float) if", "float_types_are_kept"),
+    rows("tile(a, X.shape[1] // len(a))", "repeat(a, X.shape[1] // len(a))", "forward_is_the_definition"),
+    rows("like.ndim - 1, *range(1, like.ndim - 1)", "*range(like.ndim - 1, 0, -1)", "forward_is_the_definition"),
+    rows("xp_of(X).ones(", "__import__('numpy').ones(", "array_library_does_not_matter"),
     inference(
-        "(widen(x) - along_channels(mean, x)) * along_channels(scale, x)",
-        "widen(x) * along_channels(scale, x) - along_channels(mean, x)",
+        "along(-scale * mean if",
+        "along(-mean if",
         "forward_is_the_definition",
     ),
     inference(
-        "    y = (widen(x) - along_channels(mean, x))",
-        "    y = (widen(x) - widen(x).mean(axis=all_but_channels(x), keepdims=True))",
+        "bias - scale * mean, X)",
+        "bias - scale * X.mean(), X)",
         "forward_is_the_definition",
     ),
     inference("dmean = -scale * dbias", "dmean = -dbias", "backward_is_the_derivative"),
@@ -66,15 +93,15 @@ PATCHES = [
     inference("dweight = t * inverse_std\n", "dweight = t\n", "backward_is_the_derivative"),
     inference("narrow(a, dy) if need else None", "None if a is None else narrow(a, dy)", "backward_is_the_derivative"),
     inference(
-        "        dx = g * along_channels(scale, x)",
-        "        dx = g * along_channels(g.mean(axis=axes) * scale, x)",
+        "        dx = as_images(g * along(scale, g), x)",
+        "        dx = as_images(g * along(g.mean() * scale, g), x)",
         "backward_is_linear_and_repeatable",
     ),
-    inference("dbias = g.sum(axis=axes)", "g *= 1 + eps\n        dbias = g.sum(axis=axes)", "arguments_are_left_alone"),
+    inference("dbias = channel_sums(g, C)", "g *= 1 + eps\n        dbias = channel_sums(g, C)", "arguments_are_left_alone"),
     inference(
         "        dweight = t * inverse_std\n",
         "        dweight = t * np.sqrt(inverse_std**2)\n",
         "array_library_does_not_matter",
     ),
-    inference("if bias is not None:", "if bias is not None and len(x) > 1:", "batches_are_independent"),
+    inference("* mean if bias is None", "* mean if bias is None or len(x) < 2", "batches_are_independent"),
 ]

@@ -7,6 +7,10 @@ def row(old: str, new: str, law: str) -> Patch:
     return Patch("lrn[window]", old, new, law, "minidl.ops.lrn")
 
 
+def run(old: str, new: str, law: str) -> Patch:
+    return Patch("lrn[run]", old, new, law, "minidl.ops.lrn.run")
+
+
 PATCHES = [
     row("for r in range(1, n // 2 + 1)", "for r in range(1, n // 2)", "forward_is_the_definition"),
     row("total[:, :-r] += a[:, r:]", "total[:, :-r] += a[:, :-r]", "forward_is_the_definition"),
@@ -20,4 +24,19 @@ PATCHES = [
     row("return narrow(y, x), (x, y, s)", "return y, (x, y, s)", "float_types_are_kept"),
     row("total = a.copy()", "total = np.array(a, np.float64)", "float_types_are_kept"),
     row("total = a.copy()", "total = np.array(a)", "array_library_does_not_matter"),
+    run("    if n % 2:\n", "    if n == 1:\n", "forward_is_the_definition"),
+    run("half[n // 2 : n // 2 + many]", "half[n // 2 - 1 : n // 2 - 1 + many]", "forward_is_the_definition"),
+    run("[..., :C]", "[..., zeros:]", "forward_is_the_definition"),
+    run("empty((pixels + 2, zeros + C)", "empty((pixels + 2, 1 + C)", "forward_is_the_definition"),
+    run("r * t if beta == 0.75", "r * t if beta", "forward_is_the_definition"),
+    run("t ** (4 * beta)", "t ** (2 * beta)", "forward_is_the_definition"),
+    run("    r *= r\n", "    r *= t\n", "backward_is_the_derivative"),
+    run("    r *= x  #", "    r *= 1  #", "backward_is_the_derivative"),
+    run("(-2 * alpha * beta) *", "(-alpha * beta) *", "backward_is_the_derivative"),
+    run("    dx += v\n", "    dx += v + alpha\n", "backward_is_linear_and_repeatable"),
+    run("r = t * t\n", "t *= t\n    r = t * 1\n", "arguments_are_left_alone"),
+    run("channels_last(widen(dy))", "widen(dy).ravel('K').reshape(t.shape)", "strides_do_not_matter"),
+    run("dtype=a.dtype", "dtype=float", "float_types_are_kept"),
+    run("xp_of(a).empty(", "__import__('numpy').empty(", "array_library_does_not_matter"),
+    run("pixels = math.prod(a.shape[:-1])", "pixels = math.prod(a.shape[1:-1])", "batches_are_independent"),
 ]

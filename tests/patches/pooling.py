@@ -4,7 +4,11 @@ from patches import Patch
 
 
 def maximum(old: str, new: str, law: str) -> Patch:
-    return Patch("max_pool2d[shifts]", old, new, law, "minidl.ops.max_pool2d")
+    return Patch("max_pool2d[shifts]", old, new, law, "minidl.ops.max_pool2d.shifts")
+
+
+def separable(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[separable]", old, new, law, "minidl.ops.max_pool2d.separable")
 
 
 def average(old: str, new: str, law: str) -> Patch:
@@ -20,7 +24,8 @@ def adaptive(old: str, new: str, law: str) -> Patch:
 
 
 def window(op: str, old: str, new: str, law: str) -> Patch:
-    return Patch(f"{op}[shifts]", old, new, law, "minidl.window", then=f"minidl.ops.{op}")
+    then = {"max_pool2d": "minidl.ops.max_pool2d.shifts", "avg_pool2d": "minidl.ops.avg_pool2d"}[op]
+    return Patch(f"{op}[shifts]", old, new, law, "minidl.window", then=then)
 
 
 BINS = "first, end = p * H // P, -(-(p + 1) * H // P)"
@@ -37,14 +42,25 @@ PATCHES = [
     maximum("code_type(i)", "code_type(i - 1)", "backward_is_the_derivative"),
     maximum("(code == i)", "(code >= i)", "backward_is_the_derivative"),
     maximum("yield share * mask", "yield share", "backward_is_the_derivative"),
-    maximum("yield dy * (code == i)", "yield (dy + 1) * (code == i)", "backward_is_linear_and_repeatable"),
+    maximum(".astype(dy.dtype) * dy\n", ".astype(dy.dtype) * (dy + 1)\n", "backward_is_linear_and_repeatable"),
     maximum("    code, _ = saved\n", "    code, _ = saved\n    code += 1\n", "arguments_are_left_alone"),
     maximum("channels_last(dy), saved", "dy.ravel('K').reshape(len(dy), *windows.grid, -1), saved", "strides_do_not_matter"),
     maximum("(code, x.shape) if", "(code.astype('float64'), x.shape) if", "float_types_are_kept"),
     maximum("xp.arange(count)", "np.arange(count)", "array_library_does_not_matter"),
     maximum("code = xp.maximum(code,", "code = np.maximum(code,", "array_library_does_not_matter"),
     maximum("(code == i)", "(code[:1] == i)", "batches_are_independent"),
-    window("max_pool2d", "total[windows.at(r, s)] += plane", "total[windows.at(r, s)] = plane", "backward_is_the_derivative"),
+    separable("y = xp.maximum(y, value)", "y = xp.minimum(y, value)", "forward_is_the_definition"),
+    separable("windows.at(0, s)[2]", "windows.at(0, 0)[2]", "forward_is_the_definition"),
+    separable("zip(seen[1:], codes[1:], strict=True)", "zip(seen[1:-1], codes[1:-1])", "forward_is_the_definition"),
+    separable("(value > y)", "(value < y)", "backward_is_the_derivative"),
+    separable("number(S * r) for", "number(R * r) for", "backward_is_the_derivative"),
+    separable("code[:, cut] + number", "code[:, cuts[0]] + number", "backward_is_the_derivative"),
+    separable("codes, code[:, cuts[0]] +", "codes, code[:, cuts[0]] * 0 +", "backward_is_the_derivative"),
+    separable("    y = seen[0]\n", "    y = seen[0]\n    y += 1\n", "arguments_are_left_alone"),
+    separable("(code, x.shape) if", "(code / number(1), x.shape) if", "float_types_are_kept"),
+    separable("code = xp.maximum(code,", "code = np.maximum(code,", "array_library_does_not_matter"),
+    separable("code[:, cuts[0]] +", "code[:1, cuts[0]] +", "batches_are_independent"),
+    window("max_pool2d", "q : q + Q] += plane", "q : q + Q] = plane", "backward_is_the_derivative"),
     window("max_pool2d", "xp_of(like).zeros(", "xp_of(like).empty(", "backward_is_linear_and_repeatable"),
     window("max_pool2d", "(last < length + before)", "(last <= length + before)", "forward_is_the_definition"),
     average("total += padded", "total = padded", "forward_is_the_definition"),
@@ -65,7 +81,7 @@ PATCHES = [
     average("asarray(n, dtype=like.dtype)", "asarray(n, dtype=float)", "float_types_are_kept"),
     average("xp_of(like).asarray", "np.asarray", "array_library_does_not_matter"),
     average("share / counted", "share / len(dy) / counted", "batches_are_independent"),
-    window("avg_pool2d", "total[windows.at(r, s)] += plane", "total[windows.at(r, s)] = plane", "backward_is_the_derivative"),
+    window("avg_pool2d", "q : q + Q] += plane", "q : q + Q] = plane", "backward_is_the_derivative"),
     overall(".mean(axis=(2, 3)", ".sum(axis=(2, 3)", "forward_is_the_definition"),
     overall("widen(dy) / (H * W)", "dy / H", "backward_is_the_derivative"),
     overall("widen(dy) / (H * W)", "dy", "backward_is_the_derivative"),

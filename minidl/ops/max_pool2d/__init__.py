@@ -15,6 +15,8 @@ ties         who gets dy where several values are the maximum:
 
 saved : 'first': (which of the R*S positions won, one byte each for windows of up to 256; shape of x)     'even': (x, y)
 
+Kernels: `separable` (columns, then rows: the default), `shifts` (position by position, to be read).
+
 A window that sees padding alone gives -infinity, as in PyTorch. A NaN makes y NaN in every window that sees it; where dy
 of such a window goes is left open.
 
@@ -32,80 +34,17 @@ Source: Riesenhuber, Poggio 1999; overlapping windows: Krizhevsky, Sutskever, Hi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops import pooling
+from minidl.ops.max_pool2d import separable, shifts
 from minidl.signature import Shape, ShapeError
-from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, pad
-
-INFINITY, NAN = float("inf"), float("nan")
-
-
-def forward(
-    x: Array, *, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair, ceil_mode: bool, ties: str
-) -> tuple[Array, tuple]:
-    windows = Windows.over(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    code_type = np.min_scalar_type(math.prod(kernel_size) - 1).type  # the smallest that counts the positions
-    xp, padded = xp_of(x), pad(x, windows, -INFINITY)  # [N, H', W', C]
-    first, *others = windows.positions()
-    y = padded[windows.at(*first)]  # [N, P, Q, C]
-    code = xp.broadcast_to(first_inside(xp, windows).astype(code_type), y.shape)
-    for i, position in enumerate(others, start=1):
-        seen = padded[windows.at(*position)]
-        code = xp.maximum(code, (seen > y) * code_type(i))  # a later winner has a larger code
-        y = xp.maximum(y, seen)
-    y = channels_first(y)
-    return y, (code, x.shape) if ties == "first" else (x, y)
-
-
-def backward(
-    dy: Array,
-    saved: tuple,
-    needs: tuple,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
-    ceil_mode: bool,
-    ties: str,
-) -> tuple:
-    x_shape = saved[1] if ties == "first" else saved[0].shape
-    windows = Windows.over(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
-    shares = to_first if ties == "first" else in_equal_parts
-    return (fold(shares(channels_last(dy), saved, windows), x_shape, windows, like=dy),)
-
-
-def first_inside(xp: Any, windows: Windows) -> Array:
-    """The number of each window's first position that is not padding, [P, Q, 1]: where all are -infinity, it wins."""
-    rows, columns = (
-        xp.maximum(before + gap - 1 - step * xp.arange(count), 0) // gap  # what padding is left, in gaps, rounded up
-        for before, gap, step, count in zip(windows.padding[::2], windows.dilation, windows.stride, windows.grid, strict=True)
-    )
-    return (rows[:, None] * windows.size[1] + columns)[:, :, None]
-
-
-def to_first(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
-    """For each window position what goes back through it: dy where it won, [N, P, Q, C]."""
-    code, _ = saved
-    for i, _ in enumerate(windows.positions()):
-        yield dy * (code == i)
-
-
-def in_equal_parts(dy: Array, saved: tuple, windows: Windows) -> Iterator[Array]:
-    """For each window position what goes back through it: its part of dy where it holds the maximum, [N, P, Q, C]."""
-    padded, y = pad(saved[0], windows, NAN), channels_last(saved[1])  # NaN equals no maximum, not even -infinity
-    won = [padded[windows.at(*position)] == y for position in windows.positions()]
-    share = dy / xp_of(dy).maximum(sum(mask.astype(dy.dtype) for mask in won), 1)  # 1: for windows that are NaN
-    for mask in won:
-        yield share * mask
+from minidl.window import Pair, Sides
 
 
 def definition(
@@ -114,7 +53,7 @@ def definition(
     (N, C, H, W), (R, S), (dh, dw) = x.shape, kernel_size, dilation
     rows = pooling.starts(H, R, stride[0], padding[:2], dh, ceil_mode)
     columns = pooling.starts(W, S, stride[1], padding[2:], dw, ceil_mode)
-    y = np.full((N, C, len(rows), len(columns)), -INFINITY)
+    y = np.full((N, C, len(rows), len(columns)), -np.inf)
     for (n, c), (p, h), (q, v) in product(np.ndindex(N, C), enumerate(rows), enumerate(columns)):
         for r, s in product(range(R), range(S)):
             if 0 <= h + r * dh < H and 0 <= v + s * dw < W:
@@ -157,4 +96,6 @@ max_pool2d = Op(
     cost=lambda x, **attrs: Cost(other=math.prod(shape(x, **attrs)) * math.prod(attrs["kernel_size"])),
     sees=pooling.sees,
 )
-max_pool2d.kernel("shifts", forward, backward)
+max_pool2d.kernel("shifts", shifts.forward, shifts.backward)
+max_pool2d.kernel("separable", separable.forward, separable.backward)
+max_pool2d.default = "separable"

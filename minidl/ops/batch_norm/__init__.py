@@ -10,6 +10,8 @@
     mean, var : [C], outputs without a gradient, for the layer's running statistics
     saved   : (x, weight, mean, (var + eps)^-1/2): no copy of x, two numbers per channel
 
+Kernels: `sums` (one trip through memory for the statistics, one for y; the default), `two_pass` (to be read: below).
+
 `var` is the biased variance, the one that y is divided by. PyTorch and the paper keep the unbiased one, var * M / (M - 1),
 in their running statistics: the layer does that, in sight. The variance is taken in two passes: sum x^2 - M mean^2 would
 cancel where the mean is large. Half types are computed in float32, and so are their mean and var. A channel of equal
@@ -38,6 +40,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import not_empty
+from minidl.ops.batch_norm import sums
 from minidl.ops.half import narrow, widen
 from minidl.receptive_field import everything
 from minidl.signature import Shape, ShapeError
@@ -138,3 +141,5 @@ batch_norm = Op(
     sees=everything,
 )
 batch_norm.kernel("two_pass", forward, backward, analytic=True)
+batch_norm.kernel("sums", sums.forward, sums.backward)
+batch_norm.default = "sums"

@@ -6,6 +6,8 @@
     x, y, s : [N, C, H, W]     n odd; channels outside [0, C) count as zero
     saved   : (x, y, s), y and s of a half type in float32: sums and powers are computed there
 
+Kernels: `run` (few passes over memory, the default), `window` (the formulas as they stand, to be read: below).
+
 Conventions differ in what alpha multiplies, and are chosen by name:
     'paper'   the sum, as printed (Krizhevsky et al. 2012); TensorFlow's depth_radius is n//2
     'pytorch' the mean over n, so alpha / n times the sum: PyTorch, Caffe and the original 2012 code
@@ -28,6 +30,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.half import narrow, widen
+from minidl.ops.lrn import run
 from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
@@ -101,3 +104,5 @@ lrn = Op(
     sees=each,
 )
 lrn.kernel("window", forward, backward, analytic=True)
+lrn.kernel("run", run.forward, run.backward, analytic=True)
+lrn.default = "run"

@@ -1,0 +1,44 @@
+"""Numbers per channel meet arrays of any rank as rows: one long row is a few pixels, each with its channels.
+
+    x [N, C, ...]  ->  X [pixels/k, k*C]        a [C]  ->  [k*C], k times over
+
+Channels-last arrays are such rows already. Long rows are what NumPy and BLAS are fast at: with sixteen channels, a row of
+sixteen numbers takes longer to begin than to add.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl.backend import Array, xp_of
+
+LENGTH = 4096  # numbers in a row, where pixels and channels allow it
+
+
+def as_rows(x: Array) -> Array:
+    """[N, C, ...] -> [pixels/k, k*C]; no copy where x is channels-last in memory. Not to be written to."""
+    C = x.shape[1]
+    k = math.gcd(x.size // C, max(1, LENGTH // C))
+    last = x.transpose(0, *range(2, x.ndim), 1)
+    return xp_of(x).ascontiguousarray(last).reshape(-1, k * C)
+
+
+def as_images(X: Array, like: Array) -> Array:
+    """[pixels/k, k*C] -> [N, C, ...], a view, channels-last in memory."""
+    N, C, *spatial = like.shape
+    return X.reshape(N, *spatial, C).transpose(0, like.ndim - 1, *range(1, like.ndim - 1))
+
+
+def along(a: Array, X: Array) -> Array:
+    """One number per channel [C] for each number of a row [k*C]."""
+    return xp_of(a).tile(a, X.shape[1] // len(a))
+
+
+def channel_sums(X: Array, C: int) -> Array:
+    """sum of each channel [C], by BLAS."""
+    return (xp_of(X).ones(len(X), dtype=X.dtype) @ X).reshape(-1, C).sum(axis=0)
+
+
+def channel_products(X: Array, Y: Array, C: int) -> Array:
+    """sum of X * Y of each channel [C]; the product is never in memory."""
+    return xp_of(X).einsum("rc,rc->c", X, Y).reshape(-1, C).sum(axis=0)
