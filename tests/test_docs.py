@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import minidl
+from benchmarks import kernels, models, tables
 from minidl import Tensor, cli, data, nn, optim
 from minidl.op import OPS, separate_registry
 from minidl.random import Stream, using_stream
@@ -42,7 +43,8 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "a block of the documents", "exec"), {"__name__": "block"})
+    with separate_registry():
+        exec(compile(code, "a block of the documents", "exec"), {"__name__": "block"})
 
 
 @pytest.mark.parametrize("commands", blocks(""))
@@ -138,3 +140,20 @@ def test_figures_of_the_benchmarks_are_those_of_the_result_files() -> None:
         accuracies = " | ".join(f"{100 * result[key]:.2f}" for key in ("val_accuracy", "test_accuracy"))
         model = results[name]["model"]["class"]
         assert f"| {model} | {counts} | {result['epochs']} | {result['best_epoch']} | {accuracies} |" in text
+
+
+def test_tables_of_the_benchmarks_are_made_of_the_result_files() -> None:
+    texts = [readme.read_text(encoding="utf-8") for readme in tables.READMES]
+    assert {found[2] for text in texts for found in tables.MARKED.finditer(text)} == set(tables.TABLES)
+    for text in texts:
+        assert tables.renewed(text) == text, "run python -m benchmarks.tables"
+
+
+@pytest.mark.parametrize("commands", blocks(""))
+def test_benchmark_commands_of_the_documents_are_understood(commands: str) -> None:
+    """Every `python -m benchmarks.models ...` line is parsed by the command itself."""
+    parsers = {"benchmarks.models": models.parser, "benchmarks.kernels": kernels.parser}
+    for line in commands.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["python", "-m"] and words[2] in parsers:
+            parsers[words[2]]().parse_args(words[3:])

@@ -1,0 +1,192 @@
+"""minidl's kernels, one workload at a time: law-checked, then timed phase by phase."""
+
+from __future__ import annotations
+
+import runpy
+import time
+import tracemalloc
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from benchmarks import clock, report
+from benchmarks.workloads import FORWARD, Work, phases_of, problem_of, refusal, small_problems, work_of
+from minidl import executor
+from minidl.backend import Array, is_array, synchronise, to_device, to_numpy
+from minidl.commands.speed import at_speed
+from minidl.laws import LAWS, Broken, Undecided
+from minidl.op import OPS, Kernel, Problem
+from minidl.ops.gemm import product
+
+
+class Case:
+    """A kernel on a problem: forward was run once, so that backward has what it needs."""
+
+    def __init__(self, kernel: Kernel, problem: Problem, dy: Array | None = None):
+        self.kernel, self.problem = kernel, problem
+        self.forward()
+        if dy is None:
+            drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
+            dy = to_device(np.asarray(drawn), problem_device(problem))
+        self.dy = dy
+
+    def forward(self) -> None:
+        """Keeps y and saved, as the tape would."""
+        self.y, self.saved, _ = executor.forward(self.kernel, *self.problem)
+
+    def backward(self, needs: tuple[bool, ...]) -> tuple:
+        """The gradients asked for."""
+        return executor.backward(self.kernel, self.dy, self.saved, needs, self.problem.attrs)
+
+    def run(self, needs: tuple[bool, ...]) -> object:
+        """One call of a phase."""
+        return self.backward(needs) if needs else self.forward()
+
+
+class MinidlOps:
+    """All kernels of minidl, and those that the file `plugin` registers."""
+
+    def __init__(self, threads: int, device: str = "cpu", plugin: str | None = None):
+        self.modes, self.device = ExitStack(), device
+        self.modes.enter_context(at_speed(threads))
+        if plugin:
+            runpy.run_path(plugin)
+        self.cases: dict[str, Case] = {}
+        self.kernels: dict[str, Kernel] = {}
+
+    def about(self) -> dict[str, Any]:
+        """The machine and the versions."""
+        return report.machine(self.device)
+
+    def ceilings(self, n: int = 2048, megabytes: int = 128) -> dict[str, float]:
+        """The best of seven: GFLOP/s of a float32 matrix product, GB/s of a copy (read and written)."""
+        a = self._there(np.random.default_rng(0).standard_normal((n, n), dtype=np.float32))
+        b = self._there(np.ones(megabytes * 250_000, np.float32))
+        seconds = min(clock.seconds(lambda: product(a, a), 1, self.wait) for _ in range(7))
+        copying = self._copy(b)
+        copy = min(clock.seconds(copying, 2, self.wait) for _ in range(7))
+        return {"gflops": 2e-9 * n**3 / seconds, "gbs": 2e-9 * b.nbytes / copy}
+
+    def kernels_of(self, op: str) -> list[str]:
+        """The names of an op's kernels."""
+        return list(OPS[op].kernels)
+
+    def check(self, op: str, kernel: str, workload: str) -> dict[str, str | None]:
+        """The laws, on the CPU: which problems were tried, and the law that is broken or None."""
+        subject = OPS[op].kernels[kernel]
+        kind, problems = small_problems(subject, workload)
+        for law in LAWS:
+            for i, problem in enumerate(problems):
+                try:
+                    law(subject, problem, np.random.default_rng(i))
+                except Broken as broken:
+                    return {"tried": kind, "broken": f"breaks the law {law.__name__}: {broken}"}
+                except Undecided:
+                    pass
+        return {"tried": kind if problems else "none", "broken": None}
+
+    def load(self, op: str, workload: str, batch: int | None) -> dict[str, Any]:
+        """Draw the workload's problem, forget the last; tell its phases and their least work."""
+        self.cases, self.op, self.workload = {}, OPS[op], workload
+        problem = problem_of(self.op, workload, batch)
+        self.phases = phases_of(self.op, problem)
+        self.problem = Problem(tuple(self._there(x) for x in problem.inputs), problem.attrs)
+        shapes = [None if x is None else list(x.shape) for x in problem.inputs]
+        work = {phase: work_of(self.op, problem, needs) for phase, needs in self.phases.items()}
+        return {"shapes": shapes, "phases": {phase: Work(*w)._asdict() for phase, w in work.items()}}
+
+    def prepare(self, kernel: str, limit: float) -> str | None:
+        """Get a kernel ready; one line why not, where it refuses the problem or a call would take longer than `limit`, in s."""
+        subject = self.op.kernels[kernel]
+        if why := refusal(subject, self.problem):
+            return f"cannot: {why}"
+        if (forecast := self._forecast(subject, limit)) > limit:
+            return f"left out: a forward pass would take about {forecast:.0f} s (--batch for fewer images, or --limit)"
+        dy = next((case.dy for case in self.cases.values()), None)
+        self.cases[kernel] = Case(subject, self.problem, dy)
+        return None
+
+    def save(self, kernel: str, path: str) -> None:
+        """y and all gradients into an npz file, for comparison."""
+        case = self.cases[kernel]
+        found = {"y": case.y}
+        for phase, needs in self.phases.items():
+            if phase != FORWARD:
+                names = [o.name for o in self.op.signature.expand(len(needs))]
+                for i, dx in enumerate(case.backward(needs)):
+                    if needs[i]:
+                        found[f"d{names[i]}{i}"] = dx
+        np.savez(path, **{name: to_numpy(array) for name, array in found.items()})
+
+    def time(self, kernel: str, phase: str, repeats: int, slower: float = 0.0) -> float:
+        """Seconds of a call."""
+        case, needs = self.cases[kernel], self.phases[phase]
+        return clock.seconds(lambda: case.run(needs), repeats, self.wait, slower)
+
+    def memory(self, kernel: str, phase: str) -> dict[str, int | None]:
+        """Bytes that forward keeps for backward, inputs among them; and those that come and go within a call (on the CPU)."""
+        case, needs = self.cases[kernel], self.phases[phase]
+        saved = sum({id(a): a.nbytes for a in map(_owner, _arrays(case.saved))}.values())
+        if self.device != "cpu":
+            return {"saved": saved, "workspace": None}
+        tracemalloc.start()
+        kept = Case(case.kernel, self.problem, case.dy) if not needs else case.backward(needs)
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        del kept
+        return {"saved": saved, "workspace": peak - now}
+
+    def wait(self) -> None:
+        """Until the device has done what it was told."""
+        synchronise(self.device)
+
+    def _there(self, x: np.ndarray | None) -> Array | None:
+        return None if x is None else to_device(x, self.device)
+
+    def _copy(self, b: Array) -> Any:
+        """A copy of b, each thread its part."""
+        if self.device != "cpu":
+            return b.copy
+        from concurrent.futures import ThreadPoolExecutor
+
+        to, threads = np.empty_like(b), report.computing_threads()
+        pool = self.modes.enter_context(ThreadPoolExecutor(threads))
+        parts = list(zip(np.array_split(to, threads), np.array_split(b, threads), strict=True))
+        return lambda: list(pool.map(lambda pair: np.copyto(*pair), parts))
+
+    def _forecast(self, kernel: Kernel, limit: float) -> float:
+        """Seconds of a forward pass, from two images and from four; by itself nothing, where there are few."""
+        images, seconds = self.op.workloads[self.workload].get("N", 0), []
+        if images <= 4:
+            return 0.0
+        for n in (2, 4):
+            problem = problem_of(self.op, self.workload, n)
+            few = Problem(tuple(self._there(x) for x in problem.inputs), problem.attrs)
+            start = time.perf_counter()
+            executor.forward(kernel, *few)
+            self.wait()
+            seconds.append(time.perf_counter() - start)
+            if seconds[0] > limit:
+                return seconds[0]
+        count = next(len(x) for x in self.problem.inputs if x is not None)
+        return seconds[0] + max(0.0, seconds[1] - seconds[0]) / 2 * (count - 2)
+
+
+def problem_device(problem: Problem) -> str:
+    """Where the problem's arrays live."""
+    from minidl.backend import device_of
+
+    return device_of(next(x for x in problem.inputs if x is not None))
+
+
+def _arrays(saved: Any) -> list[Array]:
+    if isinstance(saved, tuple | list):
+        return [array for item in saved for array in _arrays(item)]
+    return [saved] if is_array(saved) else []
+
+
+def _owner(array: Array) -> Array:
+    while isinstance(getattr(array, "base", None), type(array)):
+        array = array.base
+    return array

@@ -1,0 +1,147 @@
+"""A rival that trains nets: what `benchmarks.models` asks of it, on top of a step's three parts.
+
+A rival says how it is built and what its forward pass, backward pass and update are (`MinidlNets`, `TorchNets`). What is timed,
+in which order and by which clock is here, once for all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from benchmarks import clock, memory
+from benchmarks.nets import batch_of
+
+FORWARD, BACKWARD, OPTIMISER = "forward", "backward", "optimiser"
+
+
+class Training:
+    """One net at a time, trained on one batch again and again.
+
+    model, optimiser, images, labels   what `build` and `take` make
+    dropouts                           the modules with a probability `p`
+    base                               bytes that the process held before there was a net: Python and the libraries
+    """
+
+    model: Any
+    optimiser: Any
+    images: Any
+    labels: Any
+    dropouts: Sequence[Any]
+    base: int | None = None
+
+    # ---- what a rival says -------------------------------------------------------------------------------------------
+
+    def build(self, net: str, weights: str) -> None:
+        """Make the net with the weights of an npz file, by name, and its optimiser; in training mode."""
+        raise TypeError("a rival defines build")
+
+    def take(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Keep the batch as the library wants it."""
+        raise TypeError("a rival defines take")
+
+    def forward(self) -> Any:
+        """The loss of the batch."""
+        raise TypeError("a rival defines forward")
+
+    def backward(self, loss: Any) -> None:
+        """Its gradients."""
+        raise TypeError("a rival defines backward")
+
+    def update(self) -> None:
+        """Move the weights, and forget the gradients."""
+        raise TypeError("a rival defines update")
+
+    def gradients(self) -> Iterable[tuple[str, np.ndarray]]:
+        """Every parameter's, by name."""
+        raise TypeError("a rival defines gradients")
+
+    def wait(self) -> None:
+        """Until the device has done what it was told."""
+
+    # ---- what is asked -----------------------------------------------------------------------------------------------
+
+    def warm_up(self, net: str, weights: str) -> None:
+        """Train a small net for a moment: the libraries have then loaded what they load when it is first used."""
+        self.load(net, 2, weights)
+        self.time(1)
+        self.model = self.optimiser = self.images = self.labels = None
+        self.dropouts = ()
+        memory.start_peak()
+        self.base = memory.resident()
+
+    def load(self, net: str, batch: int, weights: str) -> None:
+        """Build the net, and draw the batch."""
+        self.build(net, weights)
+        self.take(*batch_of(net, batch))
+
+    def first(self) -> dict[str, Any]:
+        """The first loss and prints of the first gradients, with dropout off; the weights stay."""
+        chances = [module.p for module in self.dropouts]
+        for module in self.dropouts:
+            module.p = 0.0
+        loss = self.forward()
+        self.backward(loss)
+        for module, p in zip(self.dropouts, chances, strict=True):
+            module.p = p
+        return {"loss": float(loss.item()), "gradients": {name: list(fingerprint(g)) for name, g in self.gradients()}}
+
+    def peak(self, steps: int = 2) -> int | None:
+        """Bytes that training holds at most: weights, gradients, momentum, maps and what comes and goes within a step."""
+        self.update()  # the gradients of `first` are gone, the momentum is there
+        known = memory.start_peak()
+        for _ in range(steps):
+            self.step(lambda: None)
+        top = memory.peak()
+        return top - self.base if known and top is not None and self.base is not None else None
+
+    def time(self, repeats: int) -> dict[str, float]:
+        """Mean seconds of each part of a step. If there are several steps, one more comes first, untimed."""
+        laps = [0.0, 0.0, 0.0]
+        with clock.no_garbage_collection():
+            for i in range(repeats + (repeats > 1)):
+                lap = self._step()
+                if i or repeats == 1:
+                    laps = [total + seconds for total, seconds in zip(laps, lap, strict=True)]
+        parts = dict(zip((FORWARD, BACKWARD, OPTIMISER), laps, strict=True))
+        return {name: total / repeats for name, total in (parts | {"step": sum(laps)}).items()}
+
+    def loss(self) -> float:
+        """After all those steps: is it still a number?"""
+        return float(self.forward().item())
+
+    # ---- a step ------------------------------------------------------------------------------------------------------
+
+    def step(self, lap: Callable[[], object]) -> None:
+        """Forward, backward, update; lap() after each."""
+        loss = self.forward()
+        lap()
+        self.backward(loss)
+        lap()
+        del loss
+        self.update()
+        lap()
+
+    def _step(self) -> list[float]:
+        """Seconds of the three parts."""
+        times = []
+
+        def lap() -> None:
+            self.wait()
+            times.append(time.perf_counter())
+
+        lap()
+        self.step(lap)
+        return [after - before for before, after in pairwise(times)]
+
+
+def fingerprint(gradient: np.ndarray) -> tuple[float, float]:
+    """Its norm, and its product with one random direction of unit spread: a difference shows as one of its own size."""
+    flat = np.ascontiguousarray(gradient, np.float32).ravel()
+    direction = np.random.default_rng(flat.size).standard_normal(flat.size, dtype=np.float32)
+    return math.sqrt(float(np.dot(flat, flat))), float(np.dot(flat, direction))

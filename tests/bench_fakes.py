@@ -1,0 +1,69 @@
+"""Rivals that stand in for PyTorch in the tests of the benchmarks: minidl itself, with something planted."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from benchmarks.rivals.minidl_nets import MinidlNets
+from minidl import Tensor
+
+
+class Net(MinidlNets):
+    """Takes the options that PyTorch's rivals are given."""
+
+    def __init__(self, threads: int, device: str = "cpu", layout: str = "contiguous", tuned: bool = False):
+        super().__init__(threads, device)
+
+    def about(self) -> dict[str, Any]:
+        return {"torch": "none", "torch_threads": 1}
+
+
+class Slower(Net):
+    """Sleeps in every forward pass; the tuned one sleeps less."""
+
+    def __init__(self, threads: int, device: str = "cpu", layout: str = "contiguous", tuned: bool = False):
+        super().__init__(threads, device)
+        self.nap = 0.02 if tuned else 0.04
+
+    def forward(self) -> Tensor:
+        time.sleep(self.nap)
+        return super().forward()
+
+
+class OtherLoss(Net):
+    """A loss that is a thousandth too large."""
+
+    def forward(self) -> Tensor:
+        return 1.001 * super().forward()
+
+
+class OtherGradient(Net):
+    """One gradient has the wrong sign."""
+
+    def backward(self, loss: Tensor) -> None:
+        super().backward(loss)
+        weight = self.model.C3.weight
+        weight.grad = -weight.grad
+
+
+class OtherThreads(Net):
+    """Takes more threads than it was given."""
+
+    def about(self) -> dict[str, Any]:
+        return {"torch": "none", "torch_threads": 7}
+
+
+class Dies(Net):
+    """Its process ends when it is first timed."""
+
+    def time(self, repeats: int) -> dict[str, float]:
+        os._exit(3)
+
+
+class Diverges(Net):
+    """Its loss is no number in the end."""
+
+    def loss(self) -> float:
+        return float("nan")
