@@ -21,10 +21,12 @@ def kernels(rows: list[Row], path: str | Path) -> Path:
     for row in rows:
         if row.get("ratios"):
             place = f"{row['op']} {row['workload']}, {row['phase']}"
-            if place not in best or row["median"] < best[place]["median"]:
-                best[place] = row
+            key = place + " compiled" * row.get("compiled", False)
+            if key not in best or row["median"] < best[key]["median"]:
+                best[key] = row
     series: dict[str, dict[str, Row]] = {}
-    for place, row in list(best.items())[:MOST]:
+    for row in list(best.values())[:MOST]:
+        place = f"{row['op']} {row['workload']}, {row['phase']}"
         for kind, rival in row["best"].items():
             if rival:
                 series.setdefault(SERIES[kind], {})[f"{place} [{row['kernel']}]"] = row["ratios"][rival]
@@ -36,7 +38,8 @@ def models(rows: list[Row], path: str | Path) -> Path:
     series: dict[str, dict[str, Row]] = {}
     for row in rows:
         for rival, ratio in row.get("ratios", {}).items():
-            series.setdefault(rival, {})[f"{row['net']}, {row['batch']} images"] = ratio
+            kind = row["rival"].removeprefix("minidl").replace("-", ", ")
+            series.setdefault(rival, {})[f"{row['net']}, {row['batch']} images{kind}"] = ratio
     return ratios(series, path, "PyTorch's step / ours (right of 1: ours is faster)")
 
 

@@ -15,6 +15,7 @@ in shuffled order (benchmarks/stats.py). Columns:
     GB/s       of what must be read and written at least once
     roof       the least time by this machine's ceilings, measured in this run, over the median
     saved      MB that backward is handed, inputs included              work       MB that come and go within the call
+    auto       the kernel that the op chooses by itself, and its time over that of the fastest (compiled ones left out)
     x torch    PyTorch's time over this one's, the faster layout of those asked for: the median of the rounds' ratios, and its
     x tuned    interval; the same beside PyTorch without page faults (benchmarks/rivals/names.py)
 """
@@ -40,6 +41,7 @@ from minidl.op import OPS
 
 OURS, THEIRS = "benchmarks.rivals.minidl_ops:MinidlOps", "benchmarks.rivals.torch_ops:TorchOps"
 OUR_NAME = "minidl"
+LAYOUTS = ("channels-last", "contiguous")
 TOLERANCE = 1e-3  # of the largest: float32 sums of many terms, in another order
 TABLE = report.Table(
     {"op ": 10, "workload ": 24, "kernel ": 25, "phase ": 16, "ms (95 %)": 22, "IQR": 4, "GFLOP/s": 7, "GB/s": 5}
@@ -67,13 +69,13 @@ def compare(args: argparse.Namespace) -> int:
         print(report.header(bench.about, args.threads))
         print("ceilings: {gflops:.0f} GFLOP/s in a matrix product, {gbs:.1f} GB/s in a copy\n".format(**bench.ceilings))
         print(*TABLE.head(), sep="\n", flush=True)
-        rows = []
+        rows: list[Row] = []
+        more = {"machine": bench.about, "ceilings": bench.ceilings, "rounds": args.rounds, "threads": args.threads}
         for row in bench.rows():
             rows.append(row)
             print(line(row), flush=True)
-        more = {"machine": bench.about, "ceilings": bench.ceilings, "rounds": args.rounds, "threads": args.threads}
-    if args.json:
-        report.save(args.json, "kernels", rows, **more)
+            if args.json:  # at once: what is measured is not lost, whatever comes after it
+                report.save(args.json, "kernels", rows, **more)
     if args.plot:
         charts.kernels(rows, args.plot)
     return int(any(row.get("wrong") for row in rows))
@@ -87,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workload", default="", metavar="W", help="only workloads with this in their name (all)")
     p.add_argument("--with", dest="plugin", metavar="FILE.py", help="a file that registers kernels: op.kernel(name, ...)")
     p.add_argument("--batch", type=options.whole, metavar="N", help="images, in place of the workload's own number")
+    p.add_argument(
+        "--layout", choices=LAYOUTS, default=LAYOUTS[0], help="how our maps lie in memory: as within a net, or as NCHW"
+    )
     p.add_argument("--limit", type=options.seconds, default=10.0, metavar="SECONDS", help="leave out a slower kernel (10)")
     p.add_argument("--calibrate", action="store_true", help="time a kernel against itself, and against itself slowed by 10 %%")
     p.add_argument("--trials", type=options.whole, default=40, metavar="N", help="of --calibrate (40)")
@@ -107,7 +112,9 @@ class Bench:
         self.args, self.stack = args, stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         start: Row = {"threads": args.threads, "device": args.device}
-        self.starts = {OUR_NAME: (OURS, start | {"plugin": args.plugin and str(Path(args.plugin).resolve())})}
+        self.starts = {
+            OUR_NAME: (OURS, start | {"plugin": args.plugin and str(Path(args.plugin).resolve()), "layout": args.layout})
+        }
         self.starts |= {name: (THEIRS, start | names.options(name)) for name in args.rivals}
         self.workers: dict[str, Worker] = {}
         self.about: Row = {}
@@ -170,8 +177,13 @@ class Bench:
                 yield row | refused
             else:
                 right.append(row | refused)
+        seconds: dict[str, dict[str, list[float]]] = {row["kernel"]: {} for row in right if not row["compiled"]}
         for phase, work in loaded["phases"].items() if right else ():
-            yield from self._phase(right, theirs, phase, work, place | {"shapes": loaded["shapes"]})
+            for row in self._phase(right, theirs, phase, work, place | {"shapes": loaded["shapes"]}):
+                seconds.get(row["kernel"], {})[phase] = row["seconds"]
+                yield row
+        if len(seconds) > 1 and (chosen := loaded["choice"]) in seconds:
+            yield place | choice_of(chosen, seconds, loaded["weighed"])
 
     def _kernels(self, op: str) -> list[str]:
         """The kernels asked for."""
@@ -248,11 +260,22 @@ def largest_difference(mine: Path, other: Path) -> tuple[str, float]:
     return worst
 
 
+def choice_of(chosen: str, seconds: dict[str, dict[str, list[float]]], phases: list[str]) -> Row:
+    """What the op's choice costs over the fastest kernel: phases together, round by round."""
+    sums = {kernel: np.sum([times[phase] for phase in phases], axis=0) for kernel, times in seconds.items()}
+    fastest = min(sums, key=lambda kernel: stats.median(sums[kernel]))
+    over = stats.ratio(sums[fastest], sums[chosen])._asdict()
+    return {"kernel": "auto", "phase": "+".join(phases), "chosen": chosen, "fastest": fastest, "over": over}
+
+
 def line(row: Row) -> str:
     """A row of the table."""
     who = [row["op"], row["workload"], row["kernel"]]
     if "refused" in row:
         return TABLE.row([*who, "REFUSED" if row.get("wrong") else "-"]) + f" {row['refused']}"
+    if "chosen" in row:
+        took = f"{stats.Ratio(**row['over'])} x the time of the fastest, {row['fastest']}; all phases"
+        return TABLE.row([*who, "-"]) + f" chooses {row['chosen']}: {took}"
     cells = [
         row["phase"],
         "{:#.3g} ({:#.3g}-{:#.3g})".format(*(1e3 * row[name] for name in ("median", "low", "high"))),

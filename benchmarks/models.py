@@ -4,6 +4,7 @@
     python -m benchmarks.models alexnet --rivals torch,torch-channels-last      side by side
     python -m benchmarks.models lenet --batch 8,32,128 --crossover lenet.png    batch size against images per second
     python -m benchmarks.models resnet50 --profile                              where our time goes, op by op
+    python -m benchmarks.models googlenet --compiled                            with and without compiled kernels
 
 Every rival has a process of its own with the same number of threads, the same weights and the same images. First all do one
 pass with dropout off: where the first loss or a first gradient differs, nothing is timed. Then they take turns, in shuffled
@@ -37,6 +38,8 @@ from benchmarks.worker import RivalFailed, Worker, rest
 
 OURS, THEIRS = "benchmarks.rivals.minidl_nets:MinidlNets", "benchmarks.rivals.torch_nets:TorchNets"
 PHASES = ("forward", "backward", "optimiser", "step")
+COMPILED = "minidl-compiled"
+OURS_NAMES = ("minidl", COMPILED)
 SMALL = "lenet"  # the net of the warm-up
 TURN = 0.3  # seconds of steps in a turn, at least
 LOSS_TOLERANCE = 1e-4  # of the loss
@@ -88,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="draw batch size against images/s; without --batch, of five sizes",
     )
+    p.add_argument("--compiled", action="store_true", help="with a second minidl, whose loops Numba compiles")
     p.add_argument("--profile", action="store_true", help="show where our time goes, op by op")
     return p
 
@@ -126,6 +130,8 @@ class Bench:
         """Rival -> its process, ours first."""
         start = {"threads": self.args.threads, "device": self.args.device}
         workers = {"minidl": stack.enter_context(Worker(OURS, **start))}
+        if self.args.compiled:
+            workers[COMPILED] = stack.enter_context(Worker(OURS, compiled=True, **start))
         for name in self.args.rivals:
             workers[name] = stack.enter_context(Worker(THEIRS, **names.options(name), **start))
         return workers
@@ -151,9 +157,11 @@ class Bench:
         for name in workers:
             found = {"rival": name, "first_loss": firsts[name]["loss"], "peak": peaks[name]}
             rows.append(place | found | figures(laps[name], place["batch"]))
-        rows[0] |= ratios(laps, peaks)
-        if self.args.profile:
-            rows[0]["profile"] = workers["minidl"].call("profile")
+        for row in rows:
+            if row["rival"] in OURS_NAMES:
+                row |= ratios(row["rival"], laps, peaks)
+                if self.args.profile:
+                    row["profile"] = workers[row["rival"]].call("profile")
         yield from rows
 
     def _laps(self, workers: dict[str, Worker]) -> dict[str, dict[str, list[float]]]:
@@ -196,9 +204,9 @@ def figures(laps: dict[str, list[float]], batch: int) -> Row:
     return middle | interval | {"images_per_second": batch / middle["step"], "seconds": laps}
 
 
-def ratios(laps: dict[str, dict[str, list[float]]], peaks: dict[str, int | None]) -> Row:
+def ratios(ours: str, laps: dict[str, dict[str, list[float]]], peaks: dict[str, int | None]) -> Row:
     """PyTorch's time over ours, by rival and by phase, which rival is best, and our memory over theirs."""
-    ours, *theirs = laps
+    theirs = [name for name in laps if name not in OURS_NAMES]
     each = {name: {phase: stats.ratio(laps[ours][phase], laps[name][phase])._asdict() for phase in PHASES} for name in theirs}
     best = names.best({name: stats.median(laps[name]["step"]) for name in theirs})
     memory = {name: peaks[ours] / peaks[name] for name in theirs if peaks[ours] and peaks[name]}
@@ -232,7 +240,8 @@ def compared(row: Row) -> list[str]:
 def profile(row: Row) -> list[str]:
     """A table of where our time goes in a step, the longest first."""
     total = sum(part["forward"] + part["backward"] for part in row["profile"])
-    lines = [f"{NETS[row['net']].title}, {row['batch']} images: our step by op, ms", "", *PROFILE.head()]
+    kind = ", compiled" if row["rival"] == COMPILED else ""
+    lines = [f"{NETS[row['net']].title}, {row['batch']} images{kind}: our step by op, ms", "", *PROFILE.head()]
     for part in row["profile"][:LONGEST]:
         times = [f"{1e3 * part[phase]:.2f}" for phase in ("forward", "backward")]
         share = (part["forward"] + part["backward"]) / total

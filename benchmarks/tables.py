@@ -56,12 +56,12 @@ def models(record: Row) -> list[str]:
     """A row for every net and batch size; above 1 minidl is faster."""
     lines = [*_made_by(record), *_head("net", "images", "images/s", *KINDS.values(), "goal", "memory")]
     for row in record["rows"]:
-        if row["rival"] != "minidl":
+        if "best" not in row:
             continue
         net = NETS[row["net"]]
         goal = [f"{value:g}" for value in net.goal if value is not None] if row["batch"] == net.batch else []
         memory = row["memory_ratios"].get(row["best"]["stock"])
-        shown = [net.title, str(row["batch"]), f"{row['images_per_second']:.3g}"]
+        shown = [_title(row), str(row["batch"]), f"{row['images_per_second']:.3g}"]
         shown += [_ratio(row, kind) for kind in KINDS]
         lines.append(_row(*shown, goal[0] + (f" ({goal[1]})" if goal[1:] else "") if goal else "", _two(memory)))
     return lines + [line for row in record["rows"] if "profile" in row for line in _profile(row)]
@@ -78,25 +78,33 @@ def speed(record: Row) -> list[str]:
     ]
     lines += _head("net", "images", *(f"{name}'s / ours" for name in KINDS.values()), "our memory / PyTorch's")
     for row in record["rows"]:
-        if row["rival"] == "minidl":
+        if "best" in row:
             ratios = (str(stats.Ratio(**row["ratios"][row["best"][kind]])) if row["best"][kind] else "" for kind in KINDS)
             memory = _two(row["memory_ratios"].get(row["best"]["stock"]))
-            lines.append(_row(NETS[row["net"]].title, str(row["batch"]), *ratios, memory))
+            lines.append(_row(_title(row), str(row["batch"]), *ratios, memory))
     made = record["command"].partition(" --json")[0]
     return [*lines, "", f"'Tuned' has its page faults tuned away and SGD fused. `{made}`", ""]
 
 
 def kernels(record: Row) -> list[str]:
-    """A row for every workload and phase: the fastest kernel."""
+    """A row for every workload and phase: the fastest kernel, and where there are compiled ones, the fastest of those."""
     best: dict[tuple[str, ...], Row] = {}
     for row in record["rows"]:
-        place = (row["op"], row["workload"], row.get("phase", ""))
+        place = (row["op"], row["workload"], row.get("phase", ""), row.get("compiled", False))
         if "ratios" in row and (place not in best or row["median"] < best[place]["median"]):
             best[place] = row
     lines = [*_made_by(record), *_head("op", "workload", "phase", "fastest kernel", "ms", "roof", *KINDS.values())]
     for place, row in best.items():
         figures = (row["kernel"], f"{1e3 * row['median']:#.3g}", f"{row['roofline']:.0%}")
-        lines.append(_row(*place, *figures, *(_ratio(row, kind) for kind in KINDS)))
+        lines.append(_row(*place[:3], *figures, *(_ratio(row, kind) for kind in KINDS)))
+    return lines
+
+
+def choices(record: Row) -> list[str]:
+    """What conv2d chooses by itself, over the fastest kernel, forward and backward together."""
+    lines = [*_made_by(record), *_head("workload", "chosen", "fastest", "chosen / fastest")]
+    rows = [row for row in record["rows"] if row.get("kernel") == "auto" and row["op"] == "conv2d"]
+    lines += [_row(row["workload"], row["chosen"], row["fastest"], str(stats.Ratio(**row["over"]))) for row in rows]
     return lines
 
 
@@ -114,6 +122,7 @@ TABLES: dict[str, Callable[[Row], list[str]]] = {
     "models": models,
     "crossover": models,
     "kernels": kernels,
+    "choices": choices,
     "calibration": calibration,
 }
 SHORT = {"speed": "models"}  # table -> the result file that it is made of
@@ -133,13 +142,17 @@ def _made_by(record: Row) -> list[str]:
 
 def _profile(row: Row) -> list[str]:
     total = sum(part["forward"] + part["backward"] for part in row["profile"])
-    lines = ["", f"Where the time of {NETS[row['net']].title} goes, {row['batch']} images, ms a step:", ""]
+    lines = ["", f"Where the time of {_title(row)} goes, {row['batch']} images, ms a step:", ""]
     lines += _head("op", "inputs", "calls", "forward", "backward", "of the step")
     for part in row["profile"][:LONGEST]:
         times = (f"{1e3 * part[phase]:.2f}" for phase in ("forward", "backward"))
         share = (part["forward"] + part["backward"]) / total
         lines.append(_row(part["op"], part["shapes"], str(part["calls"]), *times, f"{share:.1%}"))
     return lines
+
+
+def _title(row: Row) -> str:
+    return NETS[row["net"]].title + (", compiled" if row["rival"] == "minidl-compiled" else "")
 
 
 def _ratio(row: Row, kind: str) -> str:

@@ -3,12 +3,15 @@
 An op may come with a forecast: `forecast(kernel name, *shapes, **attrs)` gives the milliseconds expected of forward and of each
 part of backward, or None for a kernel that it does not know. Of the kernels that do not refuse the problem the one with the
 least sum is chosen. It is asked once for shapes and attributes: no clock, so that the same call takes the same kernel always.
+
+Compiled kernels count under `minidl.compiled()` alone; there, one without a forecast takes the place of the kernel it compiles.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.modes import modes
 from minidl.signature import Shape, told
 
 if TYPE_CHECKING:
@@ -26,8 +29,10 @@ def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = N
     if batch is not None:
         sliced = op.signature.sliced(shapes)
         shapes = tuple((batch, *shape[1:]) if shape and s else shape for shape, s in zip(shapes, sliced, strict=True))
-    expected = {k: times for k in op.kernels.values() if isinstance(times := _expected(op, k, shapes, attrs), tuple)}
-    return min(expected, key=lambda k: sum(expected[k]), default=op.kernels[op.default])
+    counted = [k for k in op.kernels.values() if modes().compiled or not k.compiles]
+    expected = {k: times for k in counted if isinstance(times := _expected(op, k, shapes, attrs), tuple)}
+    best = min(expected, key=lambda k: sum(expected[k]), default=op.kernels[op.default])
+    return next((k for k in counted if k.compiles == best.name and not k.why_not(shapes, attrs)), best)
 
 
 def explained(op: Op, shapes: Shapes, attrs: dict[str, Any]) -> str:

@@ -88,6 +88,12 @@ def extras() -> Finding:
     return _packages(("matplotlib", "Pillow", "tqdm"), "warn", f"{command_for('train')}  (plots, images, progress bar)")
 
 
+def jit() -> Finding:
+    """Numba, for the compiled kernels."""
+    version = _version("numba")
+    return Finding("note", f"numba {version}; `minidl.compiled()`" if version else f"not installed; {command_for('jit')}")
+
+
 def torch() -> Finding:
     """PyTorch, which minidl never needs."""
     version = _version("torch")
@@ -191,7 +197,7 @@ def gpu() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    python, minidl, install, extras, blas, threads, slices, malloc, speed, memory, data, gpu, torch,
+    python, minidl, install, extras, blas, threads, slices, malloc, speed, memory, data, jit, gpu, torch,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from minidl.jit import missing
 from minidl.random import Stream, using_stream
 
 
@@ -24,6 +25,7 @@ class Modes(NamedTuple):
     after_backward: Callable | None = None  # who hears when backward is done with a node: after_backward(node)
     threads: int | None = None  # on how many threads are slices of the batch computed? None: the batch is not sliced
     batch: int | None = None  # for how many images are kernels chosen? None: for those that there are
+    compiled: bool = False  # do compiled kernels take the place of the plain ones?
     images: int | None = None  # how many images has a slice? None: as many as the executor thinks best
 
 
@@ -100,6 +102,17 @@ def listening(listener: Callable, backward: Callable | None = None) -> AbstractC
     """`with listening(f, g):` calls f(kernel, attrs, arrays, out, saved) after every op, and g(node) after backward has passed
     a node, which is the `out.node` of an op (summaries, profilers)."""
     return _with(listener=listener, after_backward=backward)
+
+
+def compiled() -> AbstractContextManager[None]:
+    """`with compiled():` computes float32 on the CPU by kernels with loops that Numba compiles, where there are any.
+
+    The results differ by rounding. A kernel that was chosen by name (`conv2d.using`) stays. The first step takes some seconds
+    longer, while loops are compiled; they are kept on disk for the next time. Without Numba, a ValueError with the remedy.
+    """
+    if why := missing():
+        raise ValueError(f"compiled: {why}")
+    return _with(compiled=True)
 
 
 def as_for_batch(images: int) -> AbstractContextManager[None]:

@@ -24,6 +24,7 @@ from minidl import choice, executor
 from minidl.arguments import as_arrays, split
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
+from minidl.jit import missing
 from minidl.modes import anomaly_mode, modes
 from minidl.receptive_field import Seen
 from minidl.signature import Shape, ShapeError, Signature, told
@@ -84,6 +85,7 @@ class Kernel:
     workspace: Callable[..., int] | None = None  # (*shapes, **attrs) -> elements of its largest array beside x and y
     images: Callable[..., int] | None = None  # (*shapes, **attrs) -> how many a slice should have at least
     prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
+    compiles: str = ""  # the kernel in whose place this one, with loops that Numba compiles, is under `minidl.compiled()`
     names_needs: bool = field(init=False)
     in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
 
@@ -99,6 +101,8 @@ class Kernel:
 
     def why_not(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> str | None:
         """One line why this kernel cannot do the problem, or None."""
+        if self.compiles and (why := missing()):
+            return why
         return self.refuses(*shapes, **attrs) if self.refuses else None
 
 
@@ -228,7 +232,7 @@ class Op:
     def _named(self) -> str:
         """The kernel that the user named, or the only one that is thought of; '' if one is to be chosen."""
         name = _CHOSEN.get().get(self.name, AUTO)
-        return name if name != AUTO else "" if self.forecast else self.default
+        return name if name != AUTO else "" if self.forecast or modes().compiled else self.default
 
     # ---- shapes and cost ---------------------------------------------------------------------------------------------
 
@@ -294,6 +298,8 @@ class Op:
             self.domain(*arrays, **attrs)
         if not kernel.half and any(a is not None and a.dtype == np.float16 for a in arrays):
             raise ValueError(f"{kernel} refuses this problem: it does not compute in float16")
+        if kernel.compiles and xp_of(*arrays) is not np:
+            raise ValueError(f"{kernel} refuses this problem: it computes on the CPU alone")
         y, saved, aux = executor.forward(kernel, arrays, attrs)
         more = tuple([Tensor(a) for a in aux]) if aux else ()
         out = record(kernel, attrs, tensors, arrays, y, saved, more)
@@ -301,17 +307,17 @@ class Op:
 
     def _plan(self, arrays: tuple[Array | None, ...], attrs: dict[str, Any]) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of a call and its attributes in canonical form, checked. Remembered: a training loop repeats its calls."""
-        name, shapes = self._named(), tuple([None if a is None else a.shape for a in arrays])
+        name, now, shapes = self._named(), modes(), tuple([None if a is None else a.shape for a in arrays])
         if not name and not (type(arrays[0]) is np.ndarray and arrays[0].dtype == np.float32):
             name = self.default
         try:
-            key = (name, shapes, tuple(attrs.values()), None if name else modes().batch)
+            key = (name, shapes, tuple(attrs.values()), None if name else (now.batch, now.compiled))
             if (plan := self._plans.get(key)) is not None:
                 return plan
         except TypeError:  # an attribute that cannot be hashed (a list): check every time
             key = None
         attrs, _ = self.settle(shapes, attrs)
-        kernel = self.kernels[name] if name else choice.fastest(self, shapes, attrs, modes().batch)
+        kernel = self.kernels[name] if name else choice.fastest(self, shapes, attrs, now.batch)
         if why := kernel.why_not(shapes, attrs):
             others = [k.name for k in self.kernels.values() if k is not kernel and not k.why_not(shapes, attrs)]
             other = self.default if self.default in others else others[0] if others else ""

@@ -60,22 +60,26 @@ def test_table_file_and_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert kernels.main([*QUICK, *plant(tmp_path), "--json", str(result)]) == 0
     record, names = json.loads(result.read_text(encoding="utf-8")), [*OPS["lrn"].kernels, "planted"]
     assert [(row["kernel"], row["phase"]) for row in record["rows"]] == [
-        (name, phase) for phase in ("forward", "backward") for name in names
+        *((name, phase) for phase in ("forward", "backward") for name in names),
+        ("auto", "forward+backward"),
     ]
-    for row in record["rows"]:
+    *timed, auto = record["rows"]
+    assert auto["chosen"] == "run"
+    assert auto["over"]["value"] >= 1
+    for row in timed:
         assert row["tried"] == "sibling"
         assert row["shapes"] == [[2, 256, 27, 27]]
         assert len(row["seconds"]) == 2
         assert 0 < row["low"] <= row["median"] <= row["high"]
         assert row["saved"] >= 2 * 256 * 27 * 27 * 4
         assert 0 < row["roofline"] < 2
-    planted = next(row for row in record["rows"] if row["kernel"] == "planted")
+    planted = next(row for row in timed if row["kernel"] == "planted")
     assert planted["difference"] == 0
     assert planted["compared_with"] == names[0]
     assert record["machine"]["minidl_threads"] == record["threads"] == 1
     assert record["ceilings"].keys() == {"gflops", "gbs"}
     out = capsys.readouterr().out
-    assert [row[2] for row in rows_of(out)] == 2 * names
+    assert [row[2] for row in rows_of(out)] == [*names, *names, "auto"]
     assert "every rival on 1 threads" in out
     assert "GFLOP/s in a matrix product" in out
 

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "minidl"
 ARROWS = {
     "backend": {"extras"},
     "signature": set(),
-    "modes": {"random"},
+    "modes": {"jit", "random"},
+    "jit": {"extras"},
     "draw": set(),
     "derivative": set(),
     "methods": {"tensor"},  # for type checkers only
@@ -32,11 +33,13 @@ ARROWS = {
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "receptive_field": {"signature"},
-    "choice": {"signature", "op"},  # op: for type checkers only
-    "op": {"arguments", "backend", "choice", "draw", "executor", "modes", "random", "receptive_field", "signature", "tensor"},
+    "choice": {"modes", "signature", "op"},  # op: for type checkers only
+    "op": {"arguments", "backend", "choice", "draw", "executor", "jit", "modes"}
+    | {"random", "receptive_field", "signature", "tensor"},
     "ops": {
         "backend",
         "draw",
+        "jit",
         "lockstep",
         "modes",
         "workers",

@@ -21,11 +21,11 @@ from minidl.evaluation import loss_of
 
 
 class MinidlNets(Training):
-    """With the kernels that the ops choose by themselves."""
+    """With the kernels that the ops choose by themselves; `compiled` says whether those of Numba are among them."""
 
-    def __init__(self, threads: int, device: str = "cpu"):
+    def __init__(self, threads: int, device: str = "cpu", compiled: bool = False):
         self.modes, self.device = ExitStack(), device
-        self.modes.enter_context(at_speed(threads))
+        self.modes.enter_context(at_speed(threads, by_numba=compiled))
 
     def about(self) -> dict[str, Any]:
         """The machine and the versions."""

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import clock, report
 from benchmarks.workloads import FORWARD, Work, phases_of, problem_of, refusal, small_problems, work_of
 from minidl import executor
-from minidl.backend import Array, is_array, synchronise, to_device, to_numpy
+from minidl.backend import Array, full_like, is_array, synchronise, to_device, to_numpy
 from minidl.commands.speed import at_speed
 from minidl.laws import LAWS, Broken, Undecided
 from minidl.op import OPS, Kernel, Problem
@@ -28,7 +28,8 @@ class Case:
         self.forward()
         if dy is None:
             drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
-            dy = to_device(np.asarray(drawn), problem_device(problem))
+            dy = full_like(self.y, self.y.shape)  # it comes in the layout of y, as from the next layer
+            dy[...] = to_device(np.asarray(drawn), problem_device(problem))
         self.dy = dy
 
     def forward(self) -> None:
@@ -45,10 +46,13 @@ class Case:
 
 
 class MinidlOps:
-    """All kernels of minidl, and those that the file `plugin` registers."""
+    """All kernels of minidl, and those that the file `plugin` registers.
 
-    def __init__(self, threads: int, device: str = "cpu", plugin: str | None = None):
-        self.modes, self.device = ExitStack(), device
+    layout  'channels-last': maps lie in memory as they do within a net, where a kernel's y is the next one's x; or 'contiguous'
+    """
+
+    def __init__(self, threads: int, device: str = "cpu", plugin: str | None = None, layout: str = "channels-last"):
+        self.modes, self.device, self.layout = ExitStack(), device, layout
         self.modes.enter_context(at_speed(threads))
         if plugin:
             runpy.run_path(plugin)
@@ -72,29 +76,30 @@ class MinidlOps:
         """The names of an op's kernels."""
         return list(OPS[op].kernels)
 
-    def check(self, op: str, kernel: str, workload: str) -> dict[str, str | None]:
+    def check(self, op: str, kernel: str, workload: str) -> dict[str, Any]:
         """The laws, on the CPU: which problems were tried, and the law that is broken or None."""
         subject = OPS[op].kernels[kernel]
         kind, problems = small_problems(subject, workload)
+        found = {"tried": kind if problems else "none", "compiled": bool(subject.compiles)}
         for law in LAWS:
             for i, problem in enumerate(problems):
                 try:
                     law(subject, problem, np.random.default_rng(i))
                 except Broken as broken:
-                    return {"tried": kind, "broken": f"breaks the law {law.__name__}: {broken}"}
+                    return {**found, "broken": f"breaks the law {law.__name__}: {broken}"}
                 except Undecided:
                     pass
-        return {"tried": kind if problems else "none", "broken": None}
+        return {**found, "broken": None}
 
     def load(self, op: str, workload: str, batch: int | None) -> dict[str, Any]:
         """Draw the workload's problem, forget the last; tell its phases and their least work."""
         self.cases, self.op, self.workload = {}, OPS[op], workload
         problem = problem_of(self.op, workload, batch)
         self.phases = phases_of(self.op, problem)
-        self.problem = Problem(tuple(self._there(x) for x in problem.inputs), problem.attrs)
+        self.problem = Problem(self._laid(problem.inputs), problem.attrs)
         shapes = [None if x is None else list(x.shape) for x in problem.inputs]
         work = {phase: work_of(self.op, problem, needs) for phase, needs in self.phases.items()}
-        return {"shapes": shapes, "phases": {phase: Work(*w)._asdict() for phase, w in work.items()}}
+        return {"shapes": shapes, "phases": {phase: Work(*w)._asdict() for phase, w in work.items()}} | self._choice(shapes)
 
     def prepare(self, kernel: str, limit: float) -> str | None:
         """Get a kernel ready; one line why not, where it refuses the problem or a call would take longer than `limit`, in s."""
@@ -141,6 +146,26 @@ class MinidlOps:
         """Until the device has done what it was told."""
         synchronise(self.device)
 
+    def _choice(self, shapes: list) -> dict[str, Any]:
+        """The kernel that the op would choose, and the phases that it weighs: conv2d's no gradient of a picture."""
+        of, attrs = tuple(shape and tuple(shape) for shape in shapes), self.problem.attrs
+        if self.op.forecast is None:
+            return {"choice": self.op.default, "weighed": list(self.phases)}
+        kernel = self.op.choice(*of, **attrs).name
+        expected = self.op.forecast(kernel, *of, **attrs) or ()
+        return {"choice": kernel, "weighed": [phase for phase, ms in zip(self.phases, expected, strict=True) if ms]}
+
+    def _laid(self, inputs: tuple) -> tuple[Array | None, ...]:
+        """The inputs on the device; maps of images as the layout says."""
+        maps = [
+            s and self.layout == "channels-last"
+            for s in self.op.signature.sliced(tuple(x if x is None else x.shape for x in inputs))
+        ]
+        there = (self._there(x) for x in inputs)
+        return tuple(
+            channels_last_in_memory(x) if m and x is not None and x.ndim == 4 else x for x, m in zip(there, maps, strict=True)
+        )
+
     def _there(self, x: np.ndarray | None) -> Array | None:
         return None if x is None else to_device(x, self.device)
 
@@ -178,6 +203,11 @@ def problem_device(problem: Problem) -> str:
     from minidl.backend import device_of
 
     return device_of(next(x for x in problem.inputs if x is not None))
+
+
+def channels_last_in_memory(x: Array) -> Array:
+    """[N, C, H, W], the same numbers; in memory [N, H, W, C]."""
+    return x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
 
 
 def _arrays(saved: Any) -> list[Array]:

@@ -23,7 +23,7 @@ from minidl.runs import Run
 from minidl.state import State
 from minidl.train import Record, Training
 
-MAY_DIFFER = {"epochs", "data", "device", "threads"}  # epochs and data within bounds
+MAY_DIFFER = {"epochs", "data", "device", "threads", "compiled"}  # epochs and data within bounds
 WHOLE = (int, type(None))
 EXPECTED = {
     "seed": (int,),
@@ -68,6 +68,7 @@ class Resumption(NamedTuple):
         """The configuration with what this resumption changes, and a line of its own."""
         when = datetime.now().astimezone().isoformat(timespec="seconds")
         here = {"after_epoch": self.state.epoch, "at": when, "device": self.args.device, "threads": self.args.threads}
+        here["compiled"] = self.args.compiled
         return {
             **self.config,
             "recipe": {**self.config["recipe"], "epochs": self.args.epochs},
@@ -109,6 +110,7 @@ def _as_started(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{run.path}/config.json: recipe: {error}; train again") from None
     started = {"model": run.model_name(), "set": list(model["options"].items()), "classes": len(model["classes"])}
     started |= {"data": config["data"]["name"], "limit": limit, **{key: config[key] for key in ("seed", "device", "threads")}}
+    started["compiled"] = config.get("compiled", False) is True  # runs of before have no such key
     return started | start | recipe.as_json()
 
 

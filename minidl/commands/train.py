@@ -20,6 +20,7 @@ from minidl.backend import check_device
 from minidl.commands import datasets, options, outcome, pretrained, resume
 from minidl.commands.speed import at_speed
 from minidl.data import Splits
+from minidl.jit import missing
 from minidl.modes import MOST_THREADS, detect_anomaly
 from minidl.progress import Display
 from minidl.random import manual_seed
@@ -31,7 +32,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "float": ("X", options.number),
     "str": ("NAME", str),
 }
-DEFAULTS = {"data": "digits", "seed": 0, "classes": None, "limit": None, "threads": None, "device": "cpu"}
+DEFAULTS = {"data": "digits", "seed": 0, "classes": None, "limit": None, "threads": None, "compiled": False, "device": "cpu"}
 DEFAULTS |= pretrained.DEFAULTS
 SMALL = 50_000_000  # multiply-adds of a batch in the heaviest layer
 
@@ -61,6 +62,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--quiet", action="store_true", help="only the result")
     about = "on how many threads to compute; default: 1 for small networks, else all cores"
     add("--threads", type=options.whole, default=SUPPRESS, metavar="N", help=about)
+    about = "compute by kernels that Numba compiles where there are such; the first step takes longer"
+    add("--compiled", action="store_true", default=SUPPRESS, help=about)
     options.device(parser, default=SUPPRESS)
 
 
@@ -125,7 +128,7 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
     display = Display(job.recipe.epochs, len(job.splits.train), done=len(kept), quiet=job.args.quiet)
     try:
         anomalies = detect_anomaly() if job.args.detect_anomaly else nullcontext()
-        with anomalies, at_speed(_threads(job), small=_small(job)):
+        with anomalies, at_speed(_threads(job), small=_small(job), by_numba=job.args.compiled):
             while not now.finished:
                 record, is_best = now.epoch(display.on_batch)
                 with runs.uninterrupted():
@@ -157,6 +160,8 @@ def _prepare(args: Namespace) -> Job:
     device = check_device(args.device)
     if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {args.threads}")
+    if args.compiled and (why := missing()):
+        raise ValueError(f"--compiled {why}")
     if not 0 <= args.seed < 2**64:
         raise ValueError(f"seed must be a whole number from 0 to {2**64 - 1}, got {args.seed}")
     source = modelfile.load(args.model, dict(args.set))
@@ -217,6 +222,7 @@ def _config(job: Job, file: str) -> dict[str, Any]:
         "device": job.device,
         "versions": {"minidl": version("minidl"), "numpy": np.__version__, "python": platform.python_version()},
         "threads": _threads(job),
+        "compiled": job.args.compiled,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

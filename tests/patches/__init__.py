@@ -2,7 +2,7 @@
 
 One file per room of `minidl/ops`, each with a list PATCHES. A row names the kernel, the old text (found exactly once in the
 file), the new text, and the law. `file` is the module that is patched; `then` a module that is run again on top of
-it (an activation on top of a patched `pointwise`, a kernel on top of a patched `window`).
+it (an activation on top of a patched `pointwise`, a kernel on top of a patched `window`). Patched loops run as Python.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import sys
 import types
 from dataclasses import replace
 from typing import NamedTuple
+from unittest import mock
 
+from minidl import jit
 from minidl.op import Kernel, separate_registry
 
 
@@ -49,10 +51,12 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     count = source.count(patch.old)
     if count != 1:
         raise ValueError(f"{patch}: the old text stands {count} times in {patch.file}, expected once")
-    with separate_registry() as ops:
-        module = run_module(patch.file, source.replace(patch.old, patch.new))
+    with separate_registry() as ops, mock.patch.object(jit, "loop", lambda function: function):
+        patched = module = run_module(patch.file, source.replace(patch.old, patch.new))
         if patch.then:
             module = run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)), {patch.file: module})
+        if patch.file.endswith(".loops"):
+            module.loops = lambda: patched
     original = op_kernels[name]
     mutant = ops[patch.op].kernels[name] if patch.op in ops else module
     return like(original, f"{name}, patched", mutant, module)

@@ -15,11 +15,31 @@ def rows(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm[sums]", old, new, law, "minidl.ops.rows", then="minidl.ops.batch_norm.sums")
 
 
+def compiled(old: str, new: str, law: str) -> Patch:
+    return Patch("batch_norm[compiled]", old, new, law, "minidl.ops.batch_norm.compiled")
+
+
+def loops(old: str, new: str, law: str) -> Patch:
+    return Patch("batch_norm[compiled]", old, new, law, "minidl.ops.batch_norm.loops", "minidl.ops.batch_norm.compiled")
+
+
 def inference(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm_inference[scale_and_shift]", old, new, law, "minidl.ops.batch_norm_inference")
 
 
 PATCHES = [
+    compiled("own = guess + first / m", "own = first / m", "forward_is_the_definition"),
+    compiled("second - first * first / m", "second", "forward_is_the_definition"),
+    compiled("(var + eps) ** -0.5\n    a, y", "var ** -0.5\n    a, y", "forward_is_the_definition"),
+    compiled("along(b, X)", "along(-b, X)", "backward_is_the_derivative"),
+    compiled("inverse_std * product", "product", "backward_is_the_derivative"),
+    compiled("- b * mean", "+ b * mean", "backward_is_the_derivative"),
+    compiled("as_images(dx, x)", "dx.reshape(x.shape)", "backward_is_the_derivative"),
+    loops("second[i] += d * d", "second[i] += d", "forward_is_the_definition"),
+    loops("out[i] = a[i] * row[i] + c[i]", "out[i] = a[i] * row[i]", "forward_is_the_definition"),
+    loops("(row[i] - middle[i])", "row[i]", "backward_is_the_derivative"),
+    loops("first[i] += g[i]", "first[i] += row[i]", "backward_is_linear_and_repeatable"),
+    loops("a[i] * g[i] +", "g[i] +", "backward_is_the_derivative"),
     training("var = (centred * centred).mean(axis=axes)", "var = wide.var(axis=axes, ddof=1)", "forward_is_the_definition"),
     training(
         "return narrow(y, x), (x, weight, mean, inverse_std), (mean, var)",

@@ -11,7 +11,29 @@ def run(old: str, new: str, law: str) -> Patch:
     return Patch("lrn[run]", old, new, law, "minidl.ops.lrn.run")
 
 
+def loops(old: str, new: str, law: str) -> Patch:
+    return Patch("lrn[compiled]", old, new, law, "minidl.ops.lrn.loops", "minidl.ops.lrn.compiled")
+
+
+def compiled(old: str, new: str, law: str) -> Patch:
+    return Patch("lrn[compiled]", old, new, law, "minidl.ops.lrn.compiled")
+
+
 PATCHES = [
+    loops("s[c] = k", "s[c] = 1", "forward_is_the_definition"),
+    loops("range(-h, h + 1)", "range(-h, h)", "forward_is_the_definition"),
+    loops("C - max(0, j)]", "C - abs(j)]", "forward_is_the_definition"),
+    loops("out[c] = pixel[c] * root[c] ** power", "out[c] = pixel[c] * root[c] ** (power - 1)", "forward_is_the_definition"),
+    loops("* square * square *", "* square *", "backward_is_the_derivative"),
+    loops("out[c] += pixel[c] * total[c]", "out[c] -= pixel[c] * total[c]", "backward_is_the_derivative"),
+    loops(
+        "        for c in range(C):\n            out[c] += ",
+        "        for c in range(1, C):\n            out[c] += ",
+        "backward_is_the_derivative",
+    ),
+    loops("g[c] = factor", "root[c] *= root[c]\n            g[c] = factor", "arguments_are_left_alone"),
+    compiled("number(-2 * share * beta)", "number(-share * beta)", "backward_is_the_derivative"),
+    compiled("np.empty_like(X), np.empty_like(X)", "np.empty_like(X), np.empty(X.shape)", "float_types_are_kept"),
     row("for r in range(1, n // 2 + 1)", "for r in range(1, n // 2)", "forward_is_the_definition"),
     row("total[:, :-r] += a[:, r:]", "total[:, :-r] += a[:, :-r]", "forward_is_the_definition"),
     row("z * s**-beta", "z * s**beta", "forward_is_the_definition"),

@@ -11,6 +11,14 @@ def separable(old: str, new: str, law: str) -> Patch:
     return Patch("max_pool2d[separable]", old, new, law, "minidl.ops.max_pool2d.separable")
 
 
+def compiled(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[compiled]", old, new, law, "minidl.ops.max_pool2d.compiled")
+
+
+def loops(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[compiled]", old, new, law, "minidl.ops.max_pool2d.loops", "minidl.ops.max_pool2d.compiled")
+
+
 def average(old: str, new: str, law: str) -> Patch:
     return Patch("avg_pool2d[shifts]", old, new, law, "minidl.ops.avg_pool2d")
 
@@ -31,6 +39,15 @@ def window(op: str, old: str, new: str, law: str) -> Patch:
 BINS = "first, end = p * H // P, -(-(p + 1) * H // P)"
 
 PATCHES = [
+    compiled("channels_last(x), Windows", "x.reshape(len(x), *x.shape[2:], -1), Windows", "forward_is_the_definition"),
+    compiled("dilation, ceil_mode)\n    y", "dilation)\n    y", "forward_is_the_definition"),
+    compiled("np.zeros((N, H, W, C), dy.dtype)", "np.zeros((N, H, W, C))", "float_types_are_kept"),
+    loops("pixel[c] > best[c] or", "pixel[c] < best[c] or", "forward_is_the_definition"),
+    compiled("padding[::2], dilation, y, code", "padding[::2], (1, 1), y, code", "forward_is_the_definition"),
+    compiled("padding[::2], dilation, dx", "(0, 0), dilation, dx", "backward_is_the_derivative"),
+    loops("where[c] = number if larger", "where[c] = s if larger", "backward_is_the_derivative"),
+    loops("if where[c] == number else", "if where[c] >= number else", "backward_is_the_derivative"),
+    loops("to[c] += g[c]", "to[c] = g[c]", "backward_is_the_derivative"),
     maximum("y = xp.maximum(y, seen)", "y = xp.minimum(y, seen)", "forward_is_the_definition"),
     maximum("xp_of(x), pad(x, windows, -INFINITY)", "xp_of(x), pad(x, windows)", "forward_is_the_definition"),
     maximum(

@@ -40,7 +40,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import not_empty
-from minidl.ops.batch_norm import sums
+from minidl.ops.batch_norm import compiled, sums
 from minidl.ops.half import narrow, widen
 from minidl.receptive_field import everything
 from minidl.signature import Shape, ShapeError
@@ -142,4 +142,5 @@ batch_norm = Op(
 )
 batch_norm.kernel("two_pass", forward, backward, analytic=True)
 batch_norm.kernel("sums", sums.forward, sums.backward)
+batch_norm.kernel("compiled", compiled.forward, compiled.backward, compiles="sums", half=False)
 batch_norm.default = "sums"

@@ -30,7 +30,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.half import narrow, widen
-from minidl.ops.lrn import run
+from minidl.ops.lrn import compiled, run
 from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
@@ -105,4 +105,5 @@ lrn = Op(
 )
 lrn.kernel("window", forward, backward, analytic=True)
 lrn.kernel("run", run.forward, run.backward, analytic=True)
+lrn.kernel("compiled", compiled.forward, compiled.backward, compiles="run", half=False)
 lrn.default = "run"

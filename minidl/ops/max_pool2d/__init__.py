@@ -42,7 +42,7 @@ import numpy as np
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops import pooling
-from minidl.ops.max_pool2d import separable, shifts
+from minidl.ops.max_pool2d import compiled, separable, shifts
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides
 
@@ -98,4 +98,5 @@ max_pool2d = Op(
 )
 max_pool2d.kernel("shifts", shifts.forward, shifts.backward)
 max_pool2d.kernel("separable", separable.forward, separable.backward)
+max_pool2d.kernel("compiled", compiled.forward, compiled.backward, compiles="separable", refuses=compiled.refuses, half=False)
 max_pool2d.default = "separable"
