@@ -30,7 +30,8 @@ def kernels(rows: list[Row], path: str | Path) -> Path:
         for kind, rival in row["best"].items():
             if rival:
                 series.setdefault(SERIES[kind], {})[f"{place} [{row['kernel']}]"] = row["ratios"][rival]
-    return ratios(series, path, "PyTorch's time / ours (right of 1: ours is faster)")
+    shown = f"; the first {MOST} of {len(best)}" if len(best) > MOST else ""
+    return ratios(series, path, f"PyTorch's time / ours (right of 1: ours is faster{shown})")
 
 
 def models(rows: list[Row], path: str | Path) -> Path:

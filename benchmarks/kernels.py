@@ -55,22 +55,25 @@ WITH_WORKLOADS = [name for name, op in OPS.items() if op.workloads]
 def main(words: list[str] | None = None) -> int:
     """Run the command; 0, or 1 if a kernel was wrong or a rival failed, or 2 if it cannot start."""
     args = parser().parse_args(words)
+    rows: list[Row] = []
     try:
-        return calibrate.run(args) if args.calibrate else compare(args)
+        return calibrate.run(args) if args.calibrate else compare(args, rows)
+    except KeyboardInterrupt:
+        return report.stopped("kernels", args.json, rows)
     except (CannotStart, RivalFailed) as error:
         print(f"benchmarks.kernels: {error}", file=sys.stderr)
         return 2
 
 
-def compare(args: argparse.Namespace) -> int:
-    """Print, and write, what was asked for."""
+def compare(args: argparse.Namespace, rows: list[Row]) -> int:
+    """Print, and write, what was asked for; add to `rows`."""
     with ExitStack() as stack:
         bench = Bench(args, stack)
         print(report.header(bench.about, args.threads))
         print("ceilings: {gflops:.0f} GFLOP/s in a matrix product, {gbs:.1f} GB/s in a copy\n".format(**bench.ceilings))
         print(*TABLE.head(), sep="\n", flush=True)
-        rows: list[Row] = []
         more = {"machine": bench.about, "ceilings": bench.ceilings, "rounds": args.rounds, "threads": args.threads}
+        more["layout"] = args.layout
         for row in bench.rows():
             rows.append(row)
             print(line(row), flush=True)
@@ -172,7 +175,7 @@ class Bench:
         for kernel in self._kernels(place["op"]):
             row = place | {"kernel": kernel} | self.ours.call("check", kernel=kernel, **place)
             why = row.pop("broken")
-            refused = {"refused": why, "wrong": True} if why else self._ready(kernel, theirs, right)
+            refused = {"refused": why, "wrong": True} if why else self._ready(kernel, theirs, loaded["judge"])
             if "refused" in refused:
                 yield row | refused
             else:
@@ -202,12 +205,12 @@ class Bench:
                 theirs[name] = loaded["comparable"]
         return theirs, notes
 
-    def _ready(self, kernel: str, theirs: dict[str, bool], right: list[Row]) -> Row:
-        """Prepare a kernel, and compare its results with a rival's, or with those of a kernel before it."""
+    def _ready(self, kernel: str, theirs: dict[str, bool], ours: str) -> Row:
+        """Prepare a kernel, and compare its results with a rival's, or with those of the op's default."""
         if why := self.ours.call("prepare", kernel=kernel, limit=self.args.limit):
             return {"refused": why}
-        judge = next((name for name, comparable in theirs.items() if comparable), right[0]["kernel"] if right else None)
-        if judge is None:
+        judge = next((name for name, comparable in theirs.items() if comparable), ours)
+        if judge == kernel:
             return {}
         mine, other = self.folder / "mine.npz", self.folder / "other.npz"
         self.ours.call("save", kernel=kernel, path=str(mine))
@@ -232,7 +235,7 @@ class Bench:
             kernel = row["kernel"]
             memory = self.ours.call("memory", kernel=kernel, phase=phase)
             ratios = {name: stats.ratio(seconds[kernel], seconds[name])._asdict() for name in theirs}
-            found = {"phase": phase, **memory, "best": best, "ratios": ratios}
+            found = {"phase": phase, **memory, "repeats": repeats[kernel], "best": best, "ratios": ratios}
             yield place | row | found | self._figures(seconds[kernel], work)
         for name in theirs:
             yield place | {"kernel": name, "phase": phase} | self._figures(seconds[name], work)

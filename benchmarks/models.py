@@ -64,15 +64,18 @@ def main(words: list[str] | None = None) -> int:
             print(f"benchmarks.models: {error}", file=sys.stderr)
             return 2
         print(report.header(bench.about, args.threads), "", *TABLE.head(), sep="\n", flush=True)
-        rows = []
-        for row in bench.rows():
-            rows.append(row)
-            print(line(row), flush=True)
+        rows: list[Row] = []
+        try:
+            for row in bench.rows():
+                rows.append(row)
+                print(line(row), flush=True)
+                if args.json:  # at once: what is measured is not lost, whatever comes after it
+                    report.save(args.json, "models", rows, machine=bench.about, rounds=args.rounds, threads=args.threads)
+        except KeyboardInterrupt:
+            return report.stopped("models", args.json, rows)
     for row in rows:
         if "profile" in row:
             print("", *profile(row), sep="\n")
-    if args.json:
-        report.save(args.json, "models", rows, machine=bench.about, rounds=args.rounds, threads=args.threads)
     if args.plot:
         charts.models(rows, args.plot)
     if args.crossover:
@@ -189,9 +192,9 @@ def difference(name: str, theirs: Row, ours: Row) -> str | None:
     a, b = theirs["gradients"], ours["gradients"]
     if a.keys() != b.keys():
         return f"its parameters are not minidl's: {', '.join(sorted(a.keys() ^ b.keys())[:3])}"
-    least = TOLERANCE * math.hypot(*(norm for norm, _ in b.values())) / len(b)  # of small gradients rounding is a larger part
+    least = TOLERANCE * math.hypot(*(norm for norm, *_ in b.values())) / len(b)  # of small gradients rounding is a larger part
     for key in b:
-        gap, allowed = math.dist(a[key], b[key]), max(TOLERANCE * b[key][0], least)
+        gap, allowed = math.dist(a[key][1:], b[key][1:]), max(TOLERANCE * b[key][0], least)
         if not gap <= allowed:
             return f"the first gradient of {key} is {gap / max(b[key][0], 1e-30):.1e} of its norm away from minidl's"
     return None

@@ -33,16 +33,16 @@ def parser(name: str, doc: str | None, rounds: int) -> Parser:
     help_threads = f"for every rival alike (all cores: {available_cores()})"
     p.add_argument("--threads", type=threads, default=available_cores(), metavar="N", help=help_threads)
     p.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1")
-    p.add_argument("--seed", type=int, default=0, help="of the order of turns")
+    p.add_argument("--seed", type=lambda text: whole(text, least=0), default=0, help="of the order of turns")
     p.add_argument("--json", type=file, metavar="FILE", help="write the result file")
     p.add_argument("--plot", type=picture, metavar="FILE.png", help="draw the ratios")
     return p
 
 
-def whole(text: str) -> int:
-    """A whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+def whole(text: str, least: int = 1) -> int:
+    """A whole number of `least` or more."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, got {text!r}")
     return int(text)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +89,27 @@ def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
 def save(path: str | Path, name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     """The same into any file; `more` has the machine."""
     command = f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip()
-    record = {"command": command, **more, "rows": rows}
+    when = datetime.now().astimezone().isoformat(timespec="seconds")
+    record = {"command": command, "date": when, "commit": commit(), **more, "rows": rows}
     Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return Path(path)
+
+
+@cache
+def commit() -> str | None:
+    """Of the code that is measured, with '-dirty' where it was edited since; None outside a clone."""
+    words = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def stopped(name: str, path: str | None, rows: list[dict[str, Any]]) -> int:
+    """One line for Ctrl-C; the exit code."""
+    kept = f"; {path} has the {len(rows)} rows until here" if path and rows else ""
+    print(f"benchmarks.{name}: stopped{kept}", file=sys.stderr)
+    return 130
 
 
 class Table:

@@ -45,7 +45,8 @@ class Ratio(NamedTuple):
         return self.level >= LEVEL and not self.low <= 1 <= self.high
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
+        sure = f" at {self.level:.0%}" if self.level < LEVEL else ""
+        return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f}{sure})"
 
 
 def median(values: Sequence[float]) -> float:
@@ -68,6 +69,8 @@ def bootstrap(
     seed: int = 0,
 ) -> Interval:
     """Where the statistic of as many values drawn from these, with repeats, lies in `level` of the draws (percentile method).
+
+    Of few values, four or less, it is too narrow.
 
     statistic  statistic(array [samples, n], axis=1) -> [samples]
     """

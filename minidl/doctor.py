@@ -23,6 +23,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.extras import install as command_for
+from minidl.jit import missing
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
@@ -90,8 +91,9 @@ def extras() -> Finding:
 
 def jit() -> Finding:
     """Numba, for the compiled kernels."""
-    version = _version("numba")
-    return Finding("note", f"numba {version}; `minidl.compiled()`" if version else f"not installed; {command_for('jit')}")
+    version, why = _version("numba"), missing()
+    text = f"numba {version}; `minidl train --compiled`; in Python: with minidl.compiled(): ..."
+    return Finding("note", text if not why else f"not installed; {command_for('jit')}" if not version else why)
 
 
 def torch() -> Finding:

@@ -21,7 +21,12 @@ from minidl.extras import install
 @cache
 def missing() -> str | None:
     """One line why nothing can be compiled here, or None."""
-    return None if find_spec("numba") else f"needs Numba: {install('jit')}"
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        broken = f", which cannot be loaded here ({error})" if find_spec("numba") else ""
+        return f"needs Numba{broken}: {install('jit')}"
+    return None
 
 
 def loop(function: Callable) -> Callable:

@@ -202,7 +202,7 @@ class Op:
         conv2d[direct] [[[[-1.0, -2.0]]]]
         """
         if name not in (*self.kernels, AUTO):
-            raise ValueError(f"{self.name} has no kernel {name!r}: choose from {', '.join(self.kernels)}")
+            raise ValueError(f"{self.name} has no kernel {name!r}: choose from {', '.join(self.kernels)}, or {AUTO}")
         token = _CHOSEN.set({**_CHOSEN.get(), self.name: name})
         try:
             yield
@@ -213,21 +213,27 @@ class Op:
         """The kernel that a call would use now; where it depends on the problem (`choice`), the default."""
         return self.kernels[self._named() or self.default]
 
-    def choice(self, *shapes: Shape | None, **attrs: Any) -> Kernel:
-        """The kernel expected to be the fastest for float32 inputs of these shapes (minidl/choice.py)."""
-        shapes = self._complete(shapes)
-        return choice.fastest(self, shapes, self.settle(shapes, {**self.attrs, **attrs})[0])
+    def choice(self, *shapes: Shape | Problem | None, **attrs: Any) -> Kernel:
+        """The kernel expected to be the fastest for float32 inputs of these shapes, or for a Problem (minidl/choice.py)."""
+        return choice.fastest(self, *self._asked(shapes, attrs))
 
-    def explain(self, *shapes: Shape | None, **attrs: Any) -> str:
-        """What is expected of every kernel for inputs of these shapes, as a table, and which is chosen.
+    def explain(self, *shapes: Shape | Problem | None, **attrs: Any) -> str:
+        """What is expected of every kernel for inputs of these shapes, or for a Problem, as a table, and which is chosen.
 
         >>> minidl.conv2d.choice((32, 256, 14, 14), (256, 256, 3, 3), padding=1).name
         'winograd5'
         >>> print(minidl.conv2d.explain((8, 64, 56, 56), (256, 64, 1, 1)).splitlines()[-2])  # print the rest, too
         winograd5              -  a 1x1 filter has nothing to save
         """
+        return choice.explained(self, *self._asked(shapes, attrs))
+
+    def _asked(self, shapes: tuple, attrs: dict[str, Any]) -> tuple[tuple[Shape | None, ...], dict[str, Any]]:
+        """Shapes, and attributes in canonical form; of a Problem, if that is what was given."""
+        if shapes and isinstance(shapes[0], Problem):
+            inputs, attrs = shapes[0]
+            shapes = tuple(None if x is None else x.shape for x in inputs)
         shapes = self._complete(shapes)
-        return choice.explained(self, shapes, self.settle(shapes, {**self.attrs, **attrs})[0])
+        return shapes, self.settle(shapes, {**self.attrs, **attrs})[0]
 
     def _named(self) -> str:
         """The kernel that the user named, or the only one that is thought of; '' if one is to be chosen."""
@@ -248,8 +254,14 @@ class Op:
 
     def _complete(self, shapes: tuple[Shape | None, ...]) -> tuple[Shape | None, ...]:
         """Optional inputs at the end may be left out: conv2d.shape(x, w)."""
-        missing = self.signature.inputs[len(shapes) :] if not self.signature.inputs[0].variadic else ()
-        return shapes + tuple([None for operand in missing if operand.optional or operand.kind == "key"])
+        rest = self.signature.inputs[len(shapes) :] if not self.signature.inputs[0].variadic else ()
+        shapes += tuple([None for operand in rest if operand.optional or operand.kind == "key"])
+        for operand, shape in zip(self.signature.expand(len(shapes)), shapes, strict=False):
+            if shape is not None and not isinstance(shape, tuple | list):
+                raise TypeError(f"{self.name}: expected the shape of {operand.name}, a tuple, got {type(shape).__name__}")
+        if needed := [o.name for o in rest if not (o.optional or o.kind == "key")]:
+            raise ShapeError(f"{self.name}: expected a shape for each input; {', '.join(needed)} is missing")
+        return shapes
 
     def settle(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> tuple[dict[str, Any], Shape]:
         """Attributes in canonical form and the output's shape, or a ShapeError."""

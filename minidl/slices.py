@@ -126,22 +126,22 @@ class Parts:
             else:
                 found[i] = now
 
-        self._on_threads(go_on_with)
+        self._on_threads(go_on_with, first)
         return found
 
-    def _on_threads(self, compute: Callable[[int], None]) -> None:
+    def _on_threads(self, compute: Callable[[int], None], first: Future[bool] | None = None) -> None:
         """compute(i) for every slice."""
 
         def work(thread: int) -> None:
-            try:
-                for i in range(thread, len(self.cut.parts), self.cut.threads):
-                    compute(i)
-            except BaseException as error:
-                if thread == 0 and not self.whole.done():
-                    self.whole.set_exception(error)  # the others wait for slice 0
-                raise
+            for i in range(thread, len(self.cut.parts), self.cut.threads):
+                compute(i)
 
-        share(work, self.cut.threads)
+        def abandon(error: BaseException) -> None:
+            for awaited in (self.whole, first):  # of slice 0, by the others
+                if awaited and not awaited.done():
+                    awaited.set_exception(error)
+
+        share(work, self.cut.threads, abandon)
 
     def _together(self) -> Arrays:
         """The joined arrays, and the sums of the others in the order of the threads."""
@@ -156,9 +156,11 @@ class Parts:
         if i == 0:
             self.whole.set_result([self._room(a) if joined else None for a, joined in zip(pieces, self.joined, strict=True)])
         views = [None if a is None else a[part] for a in self.whole.result()]
+        own: list[Array | None] = [self.lent]
         for j, (piece, view) in enumerate(zip(pieces, views, strict=True)):
             if not self.joined[j]:
-                sums[j] = _added(sums[j], self._own(piece))
+                own.append(_own(piece, own))
+                sums[j] = _added(sums[j], own[-1])
             elif _shape(piece) != _shape(view):
                 n = part.stop - part.start
                 raise ValueError(f"{self.who}: a slice of {n} images gave {_shape(piece)} where {_shape(view)} was expected")
@@ -181,11 +183,12 @@ class Parts:
             strides[axis], step = step, step * (N if axis == 0 else piece.shape[axis])
         return np.ndarray((N, *piece.shape[1:]), piece.dtype, strides=strides)
 
-    def _own(self, piece: Array | None) -> Array | None:
-        """The piece as memory that may be added to."""
-        if piece is None or (piece.flags.writeable and not np.may_share_memory(piece, self.lent)):
-            return piece
-        return piece.copy()
+
+def _own(piece: Array | None, taken: list[Array | None]) -> Array | None:
+    """The piece as memory that may be added to, apart from what is taken: a kernel may give one array as two gradients."""
+    if piece is None or (piece.flags.writeable and not any(a is not None and np.may_share_memory(piece, a) for a in taken)):
+        return piece
+    return piece.copy()
 
 
 def _added(total: Array | None, piece: Array | None) -> Array | None:

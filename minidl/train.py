@@ -87,7 +87,8 @@ def fit(
     on_epoch(record, is_best)  after every epoch, while the model still holds that epoch's weights
     on_batch(progress)         after every step
 
-    The test images are not touched. Equal seed (`minidl.manual_seed`), equal bits. Raises Diverged.
+    The test images are not touched. Equal seed (`minidl.manual_seed`), equal bits. Raises Diverged. Batches are
+    computed whole; `with minidl.threads(2):` around it computes large ones in slices on threads, as `minidl train` does.
     """
     training = Training(model, splits, recipe, device=device)
     while not training.finished:

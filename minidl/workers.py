@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
@@ -26,19 +26,27 @@ from minidl.modes import MOST_THREADS, threads
 R = TypeVar("R")
 
 
-def share(work: Callable[[int], R], count: int) -> list[R]:
+def share(work: Callable[[int], R], count: int, abandon: Callable[[BaseException], None] | None = None) -> list[R]:
     """[work(0), ..., work(count - 1)], each in a thread of its own.
 
     Nobody computes any more when it returns or raises. What a thread raised is raised here; of several, the first one's.
+
+    abandon  called with the error if the caller's own part fails, even before it begins (Ctrl-C): to let go who waits for it
 
     >>> from minidl.workers import share
     >>> share(lambda i: 10 * i, 3)
     [0, 10, 20]
     """
     with _one_blas_thread(), threads(None):
-        others = [_pool().submit(copy_context().run, work, i) for i in range(1, count)]
+        others: list[Future[R]] = []
         try:
+            for i in range(1, count):
+                others.append(_pool().submit(copy_context().run, work, i))
             first = work(0)
+        except BaseException as error:
+            if abandon:
+                abandon(error)
+            raise
         finally:
             for other in others:
                 other.exception()  # waits

@@ -146,11 +146,25 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_fingerprint_shows_what_a_norm_hides() -> None:
     g = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
-    norm, product = fingerprint(g)
+    norm, *sums = fingerprint(g)
     assert norm == pytest.approx(float(np.linalg.norm(g)), rel=1e-6)
-    assert fingerprint(-g) == (norm, -product)
+    assert fingerprint(-g) == (norm, *(-s for s in sums))
     assert fingerprint(g[::-1])[0] == pytest.approx(norm)
-    assert abs(fingerprint(g[::-1])[1] - product) > 0.1
+
+
+@pytest.mark.parametrize("far", [0.0, 0.15, 0.4, 0.9])
+def test_fingerprints_are_as_far_apart_as_the_gradients(far: float) -> None:
+    """Gradients of equal norm, turned away from each other: a norm and one product would let four of ten pass at 0.46."""
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(100):
+        g, other = rng.standard_normal((2, 5000)).astype(np.float32)
+        other -= g * (g @ other) / (g @ g)
+        other *= np.linalg.norm(g) / np.linalg.norm(other)
+        angle = 2 * np.arcsin(far / 2)
+        turned = np.cos(angle) * g + np.sin(angle) * other
+        row = {"loss": 1.0, "gradients": {"w": list(fingerprint(g))}}
+        refused += models.difference("torch", {"loss": 1.0, "gradients": {"w": list(fingerprint(turned))}}, row) is not None
+    assert refused <= 3 if far < 0.2 else refused >= 97
 
 
 def test_batches_and_the_best() -> None:

@@ -28,7 +28,7 @@ def images(*shape: int, dtype: type = np.float32) -> np.ndarray:
 @pytest.fixture
 def no_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     jit.missing.cache_clear()
-    monkeypatch.setattr(jit, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "numba", None)
     for op in OPS.values():
         op._plans.clear()
     yield

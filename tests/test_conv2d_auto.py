@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor
+from minidl import Tensor, slices
+from minidl.draw import Random
 from minidl.modes import as_for_batch
 from minidl.op import AUTO, OPS, Op
 from minidl.ops.conv2d import auto
@@ -74,6 +75,20 @@ def test_explain_shows_every_rung_and_the_choice() -> None:
     assert [line.split()[0] for line in lines[2:]] == list(CONV2D.kernels)
     assert [line.split()[0] for line in lines if line.endswith("<- chosen")] == ["winograd5"]
     assert "needs a 1x1 filter, got 3x3" in lines[6]
+
+
+def test_the_forecast_knows_how_the_batch_is_sliced() -> None:
+    assert auto.SLICE == slices.SLICE
+
+
+def test_explain_takes_a_problem_and_names_what_is_missing() -> None:
+    problem = CONV2D.ask(Random(3))
+    of = tuple(None if x is None else x.shape for x in problem.inputs)
+    assert minidl.conv2d.explain(problem) == minidl.conv2d.explain(*of, **problem.attrs)
+    with pytest.raises(ValueError, match=r"conv2d: expected a shape for each input; w is missing"):
+        minidl.conv2d.explain((2, 3, 8, 8))
+    with pytest.raises(TypeError, match=r"conv2d: expected the shape of x, a tuple, got ndarray"):
+        minidl.conv2d.explain(*arrays(np.float32))
 
 
 def test_explain_refuses_what_a_call_refuses() -> None:

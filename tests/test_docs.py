@@ -147,6 +147,7 @@ def test_tables_of_the_benchmarks_are_made_of_the_result_files() -> None:
     assert {found[2] for text in texts for found in tables.MARKED.finditer(text)} == set(tables.TABLES)
     for text in texts:
         assert tables.renewed(text) == text, "run python -m benchmarks.tables"
+        assert all(found[3].strip() for found in tables.MARKED.finditer(text)), "a result file is missing"
 
 
 @pytest.mark.parametrize("commands", blocks(""))

@@ -218,6 +218,24 @@ def scale_back(dy: np.ndarray, saved: tuple, needs: tuple) -> tuple:
 PROBLEM = Problem((np.random.default_rng(0).standard_normal((5, 3)), np.random.default_rng(1).standard_normal(3)), {})
 
 
+def test_one_array_as_two_gradients_is_added_up_once_for_each() -> None:
+    """A student's backward may return the same sum for two shared inputs."""
+    with separate_registry():
+        op = Op("twice", "x[N,C] b[C] c[C] -> y[N,C]", lambda x, b, c: x + b + c, lambda d: Problem((), {}), doc="x + b + c")
+
+        def backward(dy: np.ndarray, saved: tuple, needs: tuple) -> tuple:
+            total = dy.sum(axis=0)
+            return dy, total, total
+
+        kernel = op.kernel("plain", lambda x, b, c: (x + b + c, ()), backward)
+    dy = np.random.default_rng(0).standard_normal((12, 3))
+    problem = Problem((np.zeros((12, 3)), np.zeros(3), np.zeros(3)), {})
+    with minidl.threads(2, images=1):
+        _, _, (_, db, dc) = both_ways(kernel, problem, dy)
+    np.testing.assert_allclose(db, dy.sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(dc, dy.sum(axis=0), rtol=1e-12)
+
+
 def test_an_error_in_a_thread_is_the_callers() -> None:
     def fails(x: np.ndarray, w: np.ndarray) -> tuple:
         if x[0, 0] == PROBLEM.inputs[0][bad, 0]:

@@ -71,7 +71,7 @@ ARROWS = {
     "memory": {"backend", "evaluation", "modelfile", "modes", "naming", "op"}
     | {"optim", "random", "recipe", "signature", "tape", "tensor"},
     "summary": {"evaluation", "memory", "modelfile", "modes", "naming", "nn", "op", "receptive_field", "tensor"},
-    "doctor": {"backend", "data", "extras"},
+    "doctor": {"backend", "data", "extras", "jit"},
     "cli": {"modelfile"},
     "grader": {"backend", "derivative", "draw", "executor", "grader", "laws", "op", "signature", "verdicts"},
     "check": {"grader", "laws", "op"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -52,6 +54,32 @@ def test_the_first_error_is_raised_when_all_are_done() -> None:
     with pytest.raises(KeyboardInterrupt):
         share(interrupted, 3)
     assert sorted(done) == [0, 3, 11, 12]
+
+
+@pytest.mark.parametrize("in_step", [False, True])
+def test_who_waits_for_the_caller_is_let_go_when_it_fails_before_it_begins(in_step: bool) -> None:
+    """Ctrl-C between the submission of the work and the caller's own part; in a process of its own, which must end."""
+    kernel = "batch_norm(x)[0]" if in_step else "relu(x)"
+    code = f"""
+import numpy as np, minidl
+from minidl import workers
+pool = workers._pool()
+submit = pool.submit
+
+def interrupted(*args):
+    submit(*args)
+    raise KeyboardInterrupt
+
+pool.submit = interrupted
+x = np.ones((4, 2, 3, 3), np.float32)
+try:
+    with minidl.threads(2, images=1):
+        minidl.{kernel}
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "interrupted\n"
 
 
 def test_work_inside_work_does_not_lock_itself_out() -> None:

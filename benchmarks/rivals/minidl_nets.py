@@ -17,14 +17,16 @@ from benchmarks.rivals.training import OPTIMISER, Training
 from minidl import Tensor, executor, nn, optim
 from minidl.backend import synchronise, to_device, to_numpy
 from minidl.commands.speed import at_speed
+from minidl.draw import Random
 from minidl.evaluation import loss_of
+from minidl.op import OPS
 
 
 class MinidlNets(Training):
     """With the kernels that the ops choose by themselves; `compiled` says whether those of Numba are among them."""
 
     def __init__(self, threads: int, device: str = "cpu", compiled: bool = False):
-        self.modes, self.device = ExitStack(), device
+        self.modes, self.device, self.compiled = ExitStack(), device, compiled
         self.modes.enter_context(at_speed(threads, by_numba=compiled))
 
     def about(self) -> dict[str, Any]:
@@ -65,6 +67,15 @@ class MinidlNets(Training):
     def gradients(self) -> Iterable[tuple[str, np.ndarray]]:
         """See Training."""
         return ((name, to_numpy(p.grad)) for name, p in self.model.named_parameters())
+
+    def load_libraries(self) -> None:
+        """See Training: Numba, and the loops that it compiles."""
+        kernels = [k for op in OPS.values() for k in op.kernels.values() if k.compiles and self.compiled]
+        for kernel in kernels:
+            inputs, attrs = kernel.op.ask(Random(0))
+            inputs = tuple(x if x is None else x.astype(np.float32) for x in inputs)
+            y, saved, _ = executor.forward(kernel, inputs, attrs)
+            executor.backward(kernel, y, saved, tuple(x is not None for x in inputs), attrs)
 
     def wait(self) -> None:
         """See Training."""

@@ -21,16 +21,15 @@ from minidl.ops.gemm import product
 
 
 class Case:
-    """A kernel on a problem: forward was run once, so that backward has what it needs."""
+    """A kernel on a problem: forward was run once, so that backward has what it needs. dy lies in memory as y does, as it would
+    come from the next layer."""
 
-    def __init__(self, kernel: Kernel, problem: Problem, dy: Array | None = None):
+    def __init__(self, kernel: Kernel, problem: Problem):
         self.kernel, self.problem = kernel, problem
         self.forward()
-        if dy is None:
-            drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
-            dy = full_like(self.y, self.y.shape)  # it comes in the layout of y, as from the next layer
-            dy[...] = to_device(np.asarray(drawn), problem_device(problem))
-        self.dy = dy
+        drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
+        self.dy = full_like(self.y, self.y.shape)
+        self.dy[...] = to_device(np.asarray(drawn), problem_device(problem))
 
     def forward(self) -> None:
         """Keeps y and saved, as the tape would."""
@@ -89,7 +88,7 @@ class MinidlOps:
                     return {**found, "broken": f"breaks the law {law.__name__}: {broken}"}
                 except Undecided:
                     pass
-        return {**found, "broken": None}
+        return {**found, "broken": None if problems else "cannot be checked: it refuses every small problem that the laws try"}
 
     def load(self, op: str, workload: str, batch: int | None) -> dict[str, Any]:
         """Draw the workload's problem, forget the last; tell its phases and their least work."""
@@ -108,12 +107,13 @@ class MinidlOps:
             return f"cannot: {why}"
         if (forecast := self._forecast(subject, limit)) > limit:
             return f"left out: a forward pass would take about {forecast:.0f} s (--batch for fewer images, or --limit)"
-        dy = next((case.dy for case in self.cases.values()), None)
-        self.cases[kernel] = Case(subject, self.problem, dy)
+        self.cases[kernel] = Case(subject, self.problem)
         return None
 
     def save(self, kernel: str, path: str) -> None:
         """y and all gradients into an npz file, for comparison."""
+        if kernel not in self.cases:
+            self.cases[kernel] = Case(self.op.kernels[kernel], self.problem)
         case = self.cases[kernel]
         found = {"y": case.y}
         for phase, needs in self.phases.items():
@@ -136,7 +136,7 @@ class MinidlOps:
         if self.device != "cpu":
             return {"saved": saved, "workspace": None}
         tracemalloc.start()
-        kept = Case(case.kernel, self.problem, case.dy) if not needs else case.backward(needs)
+        kept = executor.forward(case.kernel, *self.problem) if not needs else case.backward(needs)
         now, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         del kept
@@ -147,13 +147,14 @@ class MinidlOps:
         synchronise(self.device)
 
     def _choice(self, shapes: list) -> dict[str, Any]:
-        """The kernel that the op would choose, and the phases that it weighs: conv2d's no gradient of a picture."""
-        of, attrs = tuple(shape and tuple(shape) for shape in shapes), self.problem.attrs
+        """The kernel that others are compared with, the one that the op would choose, and the phases that it weighs: conv2d's
+        has no gradient of a picture."""
+        of, attrs, judge = tuple(shape and tuple(shape) for shape in shapes), self.problem.attrs, {"judge": self.op.default}
         if self.op.forecast is None:
-            return {"choice": self.op.default, "weighed": list(self.phases)}
+            return {**judge, "choice": self.op.default, "weighed": list(self.phases)}
         kernel = self.op.choice(*of, **attrs).name
         expected = self.op.forecast(kernel, *of, **attrs) or ()
-        return {"choice": kernel, "weighed": [phase for phase, ms in zip(self.phases, expected, strict=True) if ms]}
+        return {**judge, "choice": kernel, "weighed": [p for p, ms in zip(self.phases, expected, strict=True) if ms]}
 
     def _laid(self, inputs: tuple) -> tuple[Array | None, ...]:
         """The inputs on the device; maps of images as the layout says."""

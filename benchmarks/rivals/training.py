@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import clock, memory
 from benchmarks.nets import batch_of
 
+PRINTS = 16  # numbers by which a gradient is compared
 FORWARD, BACKWARD, OPTIMISER = "forward", "backward", "optimiser"
 
 
@@ -61,6 +62,9 @@ class Training:
         """Every parameter's, by name."""
         raise TypeError("a rival defines gradients")
 
+    def load_libraries(self) -> None:
+        """Load what the warm-up's net does not use, and others will."""
+
     def wait(self) -> None:
         """Until the device has done what it was told."""
 
@@ -70,6 +74,7 @@ class Training:
         """Train a small net for a moment: the libraries have then loaded what they load when it is first used."""
         self.load(net, 2, weights)
         self.time(1)
+        self.load_libraries()
         self.model = self.optimiser = self.images = self.labels = None
         self.dropouts = ()
         memory.start_peak()
@@ -101,12 +106,12 @@ class Training:
         return top - self.base if known and top is not None and self.base is not None else None
 
     def time(self, repeats: int) -> dict[str, float]:
-        """Mean seconds of each part of a step. If there are several steps, one more comes first, untimed."""
+        """Mean seconds of each part of a step. One more comes first, untimed, so that all rivals are as warm as each other."""
         laps = [0.0, 0.0, 0.0]
         with clock.no_garbage_collection():
-            for i in range(repeats + (repeats > 1)):
+            for i in range(repeats + 1):
                 lap = self._step()
-                if i or repeats == 1:
+                if i:
                     laps = [total + seconds for total, seconds in zip(laps, lap, strict=True)]
         parts = dict(zip((FORWARD, BACKWARD, OPTIMISER), laps, strict=True))
         return {name: total / repeats for name, total in (parts | {"step": sum(laps)}).items()}
@@ -140,8 +145,10 @@ class Training:
         return [after - before for before, after in pairwise(times)]
 
 
-def fingerprint(gradient: np.ndarray) -> tuple[float, float]:
-    """Its norm, and its product with one random direction of unit spread: a difference shows as one of its own size."""
+def fingerprint(gradient: np.ndarray) -> tuple[float, ...]:
+    """Its norm; and of its products with normal numbers the sums over every PRINTS-th: the distance of two gradients' sums is
+    that of the gradients, give or take a sixth."""
     flat = np.ascontiguousarray(gradient, np.float32).ravel()
     direction = np.random.default_rng(flat.size).standard_normal(flat.size, dtype=np.float32)
-    return math.sqrt(float(np.dot(flat, flat))), float(np.dot(flat, direction))
+    sums = (float(np.dot(flat[i::PRINTS], direction[i::PRINTS])) for i in range(PRINTS))
+    return math.sqrt(float(np.dot(flat, flat))), *sums

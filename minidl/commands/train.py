@@ -20,6 +20,7 @@ from minidl.backend import check_device
 from minidl.commands import datasets, options, outcome, pretrained, resume
 from minidl.commands.speed import at_speed
 from minidl.data import Splits
+from minidl.doctor import available_cores
 from minidl.jit import missing
 from minidl.modes import MOST_THREADS, detect_anomaly
 from minidl.progress import Display
@@ -160,7 +161,7 @@ def _prepare(args: Namespace) -> Job:
     device = check_device(args.device)
     if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {args.threads}")
-    if args.compiled and (why := missing()):
+    if args.compiled and (why := "is for the CPU; leave it out" if device != "cpu" else missing()):
         raise ValueError(f"--compiled {why}")
     if not 0 <= args.seed < 2**64:
         raise ValueError(f"seed must be a whole number from 0 to {2**64 - 1}, got {args.seed}")
@@ -175,12 +176,13 @@ def _prepare(args: Namespace) -> Job:
     return Job(args, plan, source, splits, classes, model.to(device), start, summarise(model), device)
 
 
-def _threads(job: Job) -> int | None:
-    """How many, None for all cores. A small matrix product is over before a second thread has woken, and where other programs
-    keep the cores busy the two wait for each other ten times longer than they compute. A rule, and no timing: equal bits."""
+def _threads(job: Job) -> int:
+    """How many: all cores, or one for small networks. A small matrix product is over before a second thread has woken, and
+    where other programs keep the cores busy the two wait for each other ten times longer than they compute. A rule, and no
+    timing: equal bits."""
     if job.args.threads is not None:
         return job.args.threads
-    return 1 if _small(job) else None
+    return 1 if _small(job) else min(available_cores(), MOST_THREADS)
 
 
 def _small(job: Job) -> bool:

@@ -14,8 +14,8 @@ Kernels: `sums` (one trip through memory for the statistics, one for y; the defa
 
 `var` is the biased variance, the one that y is divided by. PyTorch and the paper keep the unbiased one, var * M / (M - 1),
 in their running statistics: the layer does that, in sight. The variance is taken in two passes: sum x^2 - M mean^2 would
-cancel where the mean is large. Half types are computed in float32, and so are their mean and var. A channel of equal
-values gives y = bias; one value per channel is an error, since it would always be normalised to 0.
+cancel where the mean is large. Half types are computed in float32, and so are their mean and var. A channel of equal values
+gives y = bias, to the rounding of those values; one value per channel is an error, since it would always be normalised to 0.
 
 What follows x by position is weight and bias, where PyTorch's F.batch_norm has running_mean and running_var: to normalise
 by those, call batch_norm_inference(x, mean, var, weight, bias).

@@ -18,13 +18,13 @@ import numpy as np
 
 from minidl.backend import Array
 from minidl.lockstep import Steps, in_step
-from minidl.ops.rows import along, as_images, as_rows, channel_sums
+from minidl.ops.rows import along, as_images, as_rows, channel_guess
 
 
 @in_step
 def forward(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Steps:
     X, C, m = as_rows(x), x.shape[1], x.size // x.shape[1]
-    guess = channel_sums(X[:1], C) * (C / X.shape[1])  # near the mean, so that nothing cancels
+    guess = channel_guess(X, C)
     first, second = sums_of(loops().moments, C, X, along(guess, X))
     own = guess + first / m
     M, total, within = yield m, m * own, second - first * first / m

@@ -19,7 +19,7 @@ from __future__ import annotations
 from minidl.backend import Array
 from minidl.lockstep import Steps, in_step
 from minidl.ops.half import narrow, widen
-from minidl.ops.rows import along, as_images, as_rows, channel_products, channel_sums
+from minidl.ops.rows import along, as_images, as_rows, channel_guess, channel_products, channel_sums
 
 
 @in_step
@@ -56,8 +56,8 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, eps: float) -> Steps:
 
 
 def moments(X: Array, m: int, C: int) -> tuple[Array, Array]:
-    """The mean of each channel [C], and the sum of squares about it [C]; both from x less the mean of its first row."""
-    guess = channel_sums(X[:1], C) * (C / X.shape[1])
+    """The mean of each channel [C], and the sum of squares about it [C]; both from x less the mean of its first pixels."""
+    guess = channel_guess(X, C)
     centred = X - along(guess, X)
     rest = channel_sums(centred, C) / m
     return guess + rest, channel_products(centred, centred, C) - m * rest**2

@@ -6,7 +6,7 @@
 
     x [N, C, H, W]   w [K, C / groups, R, S]   b [K] or None   y [N, K, P, Q]
     P = floor((H + top + bottom - dh (R - 1) - 1) / sh) + 1,   Q likewise
-    saved : (x, w), in every kernel
+    saved : (x, w); Winograd's (x, U), the transformed filters
 
 stride    sh, sw: an int or a pair
 padding   zeros around x: an int, (rows, columns), (top, bottom, left, right), 'valid' (none) or 'same' (P = ceil(H / sh), the

@@ -5,6 +5,7 @@
                 RUN for each run of C elements that goes back and is added to dx
     tiles       PASS for each element of V and of M that passes a transform; FILTER for each of U
     fft         POINT for each point of a grid that is transformed
+    a call      CALL, where there are more steps than im2col's; it is small layers that feel it
     direct      TURN for each turn of a Python loop, and PASS for each multiply-add
 
 The constants are nanoseconds of one core (Zen 4 at 100 GFLOP/s); a choice needs only their ratios. Slices of the batch go to
@@ -32,6 +33,7 @@ PASS, FILTER = 1.0, 0.6
 POINT, TURN, ALONE = 6.0, 10_000.0, 2
 EDGE = 0.4  # an element of x or y read, or written
 VECTOR = 16  # float32 numbers in a register: fewer filters cost as much
+CALL = {"shifts": 1e5, "chunked": 1e4, "winograd": 5e4, "winograd5": 5e4, "fft": 5e4}
 SLICE = 1 << 19  # elements in a slice of the batch, as minidl/slices.py cuts it
 
 Times = tuple[float, float, float]  # forward, dx, dw
@@ -68,8 +70,8 @@ def forecast(name: str, x: Shape, w: Shape, b: Shape | None, **attrs: Any) -> Ti
         return None
     windows = Windows.over(x, w, attrs["stride"], attrs["padding"], attrs["dilation"])
     layer = Layer(x[0], x[1], w[0], w[1], windows, x)
-    forward, dx, dw = MODELS[name](layer)
-    return 1e-6 * forward, 0.0 if layer.C <= 3 else 1e-6 * dx, 1e-6 * dw
+    forward, dx, dw = (1e-6 * (ns + CALL.get(name, 0.0)) for ns in MODELS[name](layer))
+    return forward, 0.0 if layer.C <= 3 else dx, dw
 
 
 def loops(layer: Layer) -> Times:
@@ -82,13 +84,14 @@ def columns(layer: Layer, chunked: bool = True) -> Times:
     size = math.prod(layer.windows.size)
     elements = layer.outputs * size * layer.C
     unfold = UNFOLD * elements * (1 if chunked else WHOLE)
-    product = layer.product(layer.outputs * size) + layer.edges
+    slices = min(layer.N, -(-elements // SLICE)) if chunked else 1
+    product = layer.product((layer.outputs + READ * slices) * size) + layer.edges
     return product + unfold, product + unfold + RUN * elements / layer.Cg, product + unfold
 
 
 def position_by_position(layer: Layer) -> Times:
     size = math.prod(layer.windows.size)
-    each = layer.product(layer.outputs * size) + size * EDGE * layer.outputs * (layer.C + 2 * layer.K)
+    each = layer.product((layer.outputs + READ) * size) + size * EDGE * layer.outputs * (layer.C + 2 * layer.K)
     return each, each + RUN * layer.outputs * size, each
 
 
