@@ -60,6 +60,8 @@ def test_a_slower_rival_is_slower_in_table_file_and_charts(
     assert "conv2d[" in out
     assert "softmax_cross_entropy" in out
     assert {part["op"] for part in ours["profile"]} >= {"SGD", "the rest"}
+    assert [part["calls"] for part in ours["profile"] if part["op"].startswith("conv2d")] == [1, 1, 1]  # of a step, not more
+    assert min(part["forward"] for part in ours["profile"]) >= 0
     page = tables.renewed("before <!-- table: models -->\nold\n<!-- end --> after", tmp_path)
     assert page.startswith("before <!-- table: models -->\n\n`")
     assert page.endswith("(results/models.png)\n\n<!-- end --> after")

@@ -86,7 +86,7 @@ class MinidlNets(Training):
         self.time(1)
         seen = Profile(self.wait)
         with seen.watching():
-            laps = [self.time(1) for _ in range(steps)]
+            laps = [self.time(1, warm_up_first=False) for _ in range(steps)]
         rows = seen.rows(steps)
         total, update = (sum(lap[name] for lap in laps) / steps for name in ("step", OPTIMISER))
         rows.append({"op": "SGD", "shapes": "", "calls": 1, "forward": 0.0, "backward": update})

@@ -105,14 +105,15 @@ class Training:
         top = memory.peak()
         return top - self.base if known and top is not None and self.base is not None else None
 
-    def time(self, repeats: int) -> dict[str, float]:
-        """Mean seconds of each part of a step. One more comes first, untimed, so that all rivals are as warm as each other."""
+    def time(self, repeats: int, warm_up_first: bool = True) -> dict[str, float]:
+        """Mean seconds of each part of a step. One more comes first, untimed, so that all rivals are as warm as each other;
+        not so if it is said that they are."""
         laps = [0.0, 0.0, 0.0]
         with clock.no_garbage_collection():
-            for i in range(repeats + 1):
-                lap = self._step()
-                if i:
-                    laps = [total + seconds for total, seconds in zip(laps, lap, strict=True)]
+            if warm_up_first:
+                self._step()
+            for _ in range(repeats):
+                laps = [total + seconds for total, seconds in zip(laps, self._step(), strict=True)]
         parts = dict(zip((FORWARD, BACKWARD, OPTIMISER), laps, strict=True))
         return {name: total / repeats for name, total in (parts | {"step": sum(laps)}).items()}
 
