@@ -1,6 +1,6 @@
 """A run folder: all that one training leaves behind, and all that is needed to use it.
 
-    config.json             the model's file, class and input, the data and its normalisation, the recipe, seed, versions
+    config.json             the model's file, class and input, the data and its encoding, the recipe, seed, versions
     model/*.py              the model file as it was, with the files beside it that it imports
     metrics.jsonl           one line per epoch
     checkpoint.safetensors  weights of the epoch with the best validation accuracy
@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from minidl import modelfile, nn
-from minidl.data import Normalise
+from minidl.data import Encoding, Normalise
+from minidl.data.encoding import is_named
 from minidl.nn.weights import load_weights, read_weights, save_weights
 from minidl.state import State, read_state, save_state
 
@@ -37,10 +38,11 @@ TEXT = ("text", lambda value: isinstance(value, str) and value)
 NAMES = ("a list of names", lambda value: isinstance(value, list) and value and all(isinstance(name, str) for name in value))
 NUMBERS = ("a list of numbers", lambda value: isinstance(value, list) and value and all(type(x) in (int, float) for x in value))
 ABOVE_0 = ("a list of numbers above 0", lambda value: NUMBERS[1](value) and min(value) > 0)
+ENCODING = ("the name of an encoding", is_named)
 OPTIONS = ("options by name", lambda value: isinstance(value, dict))
 EXPECTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "model": {"file": TEXT, "class": TEXT, "classes": NAMES, "options": OPTIONS},
-    "data": {"name": TEXT, "mean": NUMBERS, "std": ABOVE_0},
+    "data": {"name": TEXT, "mean": NUMBERS, "std": ABOVE_0, "encode": ENCODING},
 }
 MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds")  # of an epoch
 
@@ -170,6 +172,8 @@ class Run:
             raise ValueError(f"{path}: no configuration of this version of minidl (format {FORMAT}); train again")
         if isinstance(config.get("model"), dict):
             config["model"].setdefault("options", {})  # the first runs had none
+        if isinstance(config.get("data"), dict):
+            config["data"].setdefault("encode", "zscore")  # nor these any choice
         for part, keys in EXPECTED.items():
             for key, (words, right) in keys.items():
                 value = config[part].get(key) if isinstance(config.get(part), dict) else None
@@ -202,7 +206,15 @@ class Run:
                 f"{self.path}/config.json: data.mean and data.std need {channels} number(s) each, one per channel, "
                 f"got {data['mean']} and {data['std']}; train again"
             )
-        return Normalise(data["mean"], data["std"])
+        return Normalise(data["mean"], data["std"], Encoding.named(data["encode"]))
+
+    def brightness(self) -> float:
+        """The mean of the training images, 0 black to 1 white: that of the z-score, or noted beside another encoding."""
+        data = self.config()["data"]
+        noted = data.get("brightness")
+        if noted is not None and type(noted) not in (int, float):
+            raise ValueError(f"{self.path}/config.json: data.brightness should be a number, got {noted!r}; train again")
+        return float(np.mean(data["mean"])) if noted is None else float(noted)
 
 
 def create(out: str | None, model: str) -> Run:

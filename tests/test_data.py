@@ -140,7 +140,7 @@ BAD = np.array([IMAGES[0], np.full((1, 4, 4), np.nan)])
 MESSAGES = {
     "unknown set": (
         lambda: data.load("mnist", size=(8, 8), channels=1),
-        "no data set 'mnist': choose from digits, digits:writers, or name a folder of images",
+        "no data set 'mnist': choose from digits, digits:writers, hybrid, or name a folder of images",
     ),
     "zero size": (lambda: data.digits(size=0), "digits: size and channels must be positive integers, got size=0, channels=1"),
     "huge": (

@@ -364,6 +364,6 @@ def test_what_is_no_folder(place: Path, capsys: pytest.CaptureFixture) -> None:
         "photos.zip is a file; expected a folder with one folder of images per class; unpack it first"
     )
     assert said("train net.py --data photo", capsys).startswith(
-        "no data set 'photo': choose from digits, digits:writers, or name"
+        "no data set 'photo': choose from digits, digits:writers, hybrid, or name"
     )
     assert {path.name for path in (place / "runs").iterdir()} == {"net-1"}

@@ -12,10 +12,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minidl import data
-from minidl.data import DATA_SETS, PARTS, Splits, listing
+from minidl.data import PARTS, Encoding, Splits, is_built_in, listing, source_of
+from minidl.data.real import DIGITS, NONE
 from minidl.nn.loaded import shown
 from minidl.progress import Reading
 from minidl.runs import Run
+
+WITHOUT_FILES = {*DIGITS, NONE}  # sources of real images that are no folder
 
 
 def load(
@@ -24,14 +27,15 @@ def load(
     *,
     limit: int | None = None,
     parts: Sequence[str] = PARTS,
+    encode: str | Encoding = "zscore",
     quiet: bool = False,
 ) -> Splits:
-    """The data set for a network that reads images of this shape."""
+    """The data set for a network that reads images of this shape, once they are encoded."""
     C, H, W = shape
     reading = Reading(name, quiet=quiet)
     try:
         with threadpool_limits(1, user_api="blas"):  # images are small: a second thread would only be waited for
-            return data.load(name, size=(H, W), channels=C, limit=limit, parts=parts, on_read=reading.on_read)
+            return data.load(name, size=(H, W), channels=C, limit=limit, parts=parts, on_read=reading.on_read, encode=encode)
     finally:
         reading.close()
 
@@ -45,18 +49,13 @@ def class_numbers(run: Run, classes: list[str], name: str) -> np.ndarray:
     return np.array([classes.index(c) for c in there])
 
 
-def full_name(name: str) -> str:
-    """What config.json keeps: a folder by its absolute path."""
-    return name if name in DATA_SETS else str(Path(name).absolute())
-
-
 def name_for(run: Run, config: dict[str, Any], given: str | None) -> str:
     """The data set to use for a run: the given one, or the run's own if that is still there."""
     own = config["data"]["name"]
-    if given is None and own not in DATA_SETS and not Path(own).exists():
-        raise FileNotFoundError(
-            f"{own}: the images that {run.path} was trained on are no longer there; --data gives another place"
-        )
+    source = source_of(own)
+    if given is None and source not in WITHOUT_FILES and not Path(source).exists():
+        remedy = "restore them" if is_built_in(own) else "--data gives another place"
+        raise FileNotFoundError(f"{source}: the images that {run.path} was trained on are no longer there; {remedy}")
     return own if given is None else given
 
 
@@ -64,16 +63,18 @@ def refuse_training_images(run: Run, config: dict[str, Any], name: str, split: s
     """ValueError, one line, where a part of a data set holds images that the run learnt or chose by under another name.
 
     The run's own data set is known by its name, or by the names of its files wherever they lie: there each part is what it was
-    in training, and may be asked for. Any other may be parted otherwise: its 'test' would be measured on training images.
+    in training, and may be asked for. Any other may be parted otherwise: its 'test' would be measured on training images. What
+    counts is where the real images come from; those that the hybrid set draws differ from part to part whatever its settings.
     """
     own = config["data"]["name"]
-    if name != own and {name, own} <= DATA_SETS.keys():
+    source, mine = source_of(name), source_of(own)
+    if source != mine and {source, mine} == set(DIGITS):
         raise ValueError(
             f"{name} parts the digits otherwise than {own}, on which {run.path} was trained: some of its {split} images "
             f"were training images; evaluate on {own}, or train on {name}"
         )
-    if not {name, own} & DATA_SETS.keys() and listing(name).digest() != config["data"].get("files"):
-        _refuse_training_files(run, own, name, split)
+    if not {source, mine} & WITHOUT_FILES and listing(source).digest() != config["data"].get("files"):
+        _refuse_training_files(run, mine, source, split)
 
 
 def _refuse_training_files(run: Run, own: str, name: str, split: str) -> None:

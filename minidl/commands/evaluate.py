@@ -36,7 +36,8 @@ def run(args: Namespace) -> int:
     model, classes, name = trained.model().to(device), config["model"]["classes"], datasets.name_for(trained, config, args.data)
     normalise, numbers = trained.normalise(model.input_shape[0]), datasets.class_numbers(trained, classes, name)
     datasets.refuse_training_images(trained, config, name, args.split)
-    dataset: Dataset = getattr(datasets.load(name, model.input_shape, parts=(args.split,)), args.split)
+    splits = datasets.load(name, model.input_shape, parts=(args.split,), encode=normalise.encoding)
+    dataset: Dataset = getattr(splits, args.split)
     dataset = replace(dataset, labels=numbers[dataset.labels], normalise=normalise)
     with at_speed():
         found = training.evaluate(model, dataset, classes=len(classes), device=device)

@@ -8,6 +8,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any
 
+from minidl.data import Encoding
+
 
 def whole(text: str) -> int:
     """The type of an option that is a whole number."""
@@ -23,6 +25,14 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def encoding(text: str) -> str:
+    """The type of --encode: the name of an encoding, as short as it can be."""
+    try:
+        return str(Encoding.named(text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 MODEL = "MODEL.py[:Class]"

@@ -35,9 +35,11 @@ def run(args: Namespace) -> int:
         raise ValueError(f"top must be 1 or more, got {args.top}")
     model, classes = trained.model().to(device), trained.config()["model"]["classes"]
     C, H, W = model.input_shape
-    images = np.stack([data.read_image(path, size=(H, W), channels=C) for path in args.images])
-    images, normalise = 1 - images if args.invert else images, trained.normalise(C)
-    _warn_of_negatives(dict(zip(args.images, images, strict=True)), float(np.mean(normalise.mean)), trained, args.invert)
+    normalise = trained.normalise(C)
+    size = normalise.encoding.size_read((H, W))
+    images = np.stack([data.read_image(path, size=size, channels=C) for path in args.images])
+    images = 1 - images if args.invert else images
+    _warn_of_negatives(dict(zip(args.images, images, strict=True)), trained.brightness(), trained, args.invert)
     with at_speed():
         scores = training.predict(model, normalise(images), device=device)
     found = [_likeliest(row, classes, args.top) for row in scores]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.commands import datasets, pretrained
-from minidl.data import DATA_SETS, PARTS, Splits
+from minidl.data import PARTS, Splits, full_name, is_built_in
 from minidl.recipe import Recipe
 from minidl.runs import Run
 from minidl.state import State
@@ -72,7 +72,7 @@ class Resumption(NamedTuple):
         return {
             **self.config,
             "recipe": {**self.config["recipe"], "epochs": self.args.epochs},
-            "data": {**self.config["data"], "name": datasets.full_name(self.args.data)},
+            "data": {**self.config["data"], "name": full_name(self.args.data)},
             "resumed": [*self.config.get("resumed", []), here],
         }
 
@@ -109,7 +109,8 @@ def _as_started(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{run.path}/config.json: recipe: {error}; train again") from None
     started = {"model": run.model_name(), "set": list(model["options"].items()), "classes": len(model["classes"])}
-    started |= {"data": config["data"]["name"], "limit": limit, **{key: config[key] for key in ("seed", "device", "threads")}}
+    started |= {"data": config["data"]["name"], "limit": limit, "encode": config["data"]["encode"]}
+    started |= {key: config[key] for key in ("seed", "device", "threads")}
     started["compiled"] = config.get("compiled", False) is True  # runs of before have no such key
     return started | start | recipe.as_json()
 
@@ -121,9 +122,11 @@ def _changes(run: Run, started: dict[str, Any], given: dict[str, Any]) -> dict[s
         raise ValueError(f"a resumed run has its own model and folder; leave {what} out")
     for name, value in given.items():
         was = started.get(name)
+        if name == "data" and is_built_in(value):
+            value = full_name(value)
         if name not in started or _same(name, value, was) or (name, value) in (("model", None), ("set", [])):
             continue
-        same_kind = not {value, was} & DATA_SETS.keys() if name == "data" else True
+        same_kind = not any(map(is_built_in, (value, str(was)))) if name == "data" else True
         if name not in MAY_DIFFER or not same_kind:
             option = f"--{name.replace('_', '-')}"
             start = f"without {option}" if was is None else f"with {_shown(was)}"

@@ -19,7 +19,7 @@ from minidl import train as training
 from minidl.backend import check_device
 from minidl.commands import datasets, options, outcome, pretrained, resume
 from minidl.commands.speed import at_speed
-from minidl.data import Splits
+from minidl.data import Encoding, Splits
 from minidl.doctor import available_cores
 from minidl.jit import missing
 from minidl.modes import MOST_THREADS, detect_anomaly
@@ -33,8 +33,8 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "float": ("X", options.number),
     "str": ("NAME", str),
 }
-DEFAULTS = {"data": "digits", "seed": 0, "classes": None, "limit": None, "threads": None, "compiled": False, "device": "cpu"}
-DEFAULTS |= pretrained.DEFAULTS
+DEFAULTS = {"data": "digits", "encode": "zscore", "seed": 0, "classes": None, "limit": None, "threads": None, "device": "cpu"}
+DEFAULTS |= pretrained.DEFAULTS | {"compiled": False}
 SMALL = 50_000_000  # multiply-adds of a batch in the heaviest layer
 
 
@@ -44,8 +44,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.model_file(parser, nargs="?")
     options.settings(parser)
     add = parser.add_argument
-    about = "digits; digits:writers, tested on other writers; or a folder of images, one sub-folder a class; default digits"
+    about = (
+        "digits; digits:writers, tested on other writers; hybrid, or with settings hybrid:classes=20,per_class=140,seed=0,"
+        "real=digits; or a folder of images, one sub-folder a class; default digits"
+    )
     add("--data", default=SUPPRESS, metavar="NAME", help=about)
+    about = (
+        "how images are encoded for the network: zscore, minmax, log or alpha=0.5; with ,reduce=2 after it they are made twice "
+        "as large, and the network reads the means of 2x2 pixels; default zscore"
+    )
+    add("--encode", type=options.encoding, default=SUPPRESS, metavar="NAME", help=about)
     _add_recipe(parser)
     add("--seed", type=options.whole, default=SUPPRESS, metavar="N", help="equal seeds give equal bits; default 0")
     about = "outputs of the model; default: the classes of the data"
@@ -170,9 +178,9 @@ def _prepare(args: Namespace) -> Job:
     manual_seed(args.seed)
     model = source.build(len(classes))
     start = pretrained.prepare(model, source, len(classes), args)
-    plan = plan.for_images(model.input_shape[1:])
+    plan = plan.for_images(Encoding.named(args.encode).size_read(model.input_shape[1:]))
     training.probe(model, len(classes))
-    splits = datasets.load(args.data, model.input_shape, limit=args.limit, quiet=args.quiet)
+    splits = datasets.load(args.data, model.input_shape, limit=args.limit, encode=args.encode, quiet=args.quiet)
     return Job(args, plan, source, splits, classes, model.to(device), start, summarise(model), device)
 
 
@@ -211,10 +219,12 @@ def _config(job: Job, file: str) -> dict[str, Any]:
             "input_shape": job.model.input_shape,
         },
         "data": {
-            "name": datasets.full_name(job.args.data),
+            "name": data.full_name(job.args.data),
             "files": job.splits.files,
             "mean": normalise.mean,
             "std": normalise.std,
+            "encode": job.args.encode,
+            **({"brightness": data.brightness(job.splits.train)} if job.args.encode != "zscore" else {}),
             "limit": job.args.limit,
             "images": dict(zip(data.PARTS, map(len, job.splits), strict=True)),
         },
@@ -235,13 +245,14 @@ def _announce(job: Job, out: runs.Run, **more: str) -> None:
     plan, made_of, (train_set, validation, test) = job.recipe, job.made_of, job.splits
     counts = f"{len(train_set):,} training, {len(validation):,} validation, {len(test):,} test images"
     trial = f"; quick trial on {job.args.limit} of the training images" if job.args.limit else ""
+    encoded = f"; encoded by {job.args.encode}" if job.args.encode != "zscore" else ""
     note = f"; {job.splits.note}" if job.splits.note else ""
     shape, of = " x ".join(map(str, job.model.input_shape)), f"{job.source.name} of {job.source.path}"
     moves = f", shifts of up to {plan.shifts} pixels" * bool(plan.shifts) + ", flips" * bool(plan.flips)
     lines = {
         "model": f"{of}: input {shape}, {made_of.parameters:,} parameters, {made_of.macs:,} MACs",
         **job.start.lines(),
-        "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}",
+        "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}{encoded}",
         "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, batches of {plan.batch_size}{moves}, "
         f"seed {job.args.seed}, on {job.device}",
         "run": f"{out.path}",

@@ -1,63 +1,20 @@
 """Labelled images in memory, and the three parts every experiment keeps apart.
 
-training     what the parameters are fitted to (and the mean and deviation that normalise the images)
+training     what the parameters are fitted to (and the encoding of the images)
 validation   what anything else is chosen on: epochs, learning rate, kind of network
 test         read once, at the end
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from minidl.data.encoding import Encoding, Normalise
 from minidl.data.images import resize
-
-PIECE = 32  # images that are floats at the same time while their mean is taken
-FLAT = 1e-6  # a deviation below this is rounding: the channel is constant
-
-
-@dataclass(frozen=True)
-class Normalise:
-    """y = (x - mean) / std, per channel: training images come out with zero mean and unit variance."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(map(float, self.mean)))  # lists, where they come from JSON
-        object.__setattr__(self, "std", tuple(map(float, self.std)))
-        if not len(self.mean) == len(self.std) > 0 or not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
-            raise ValueError(f"Normalise: expected a mean and a positive std per channel, got mean={self.mean}, std={self.std}")
-
-    @classmethod
-    def fit(cls, images: np.ndarray | Dataset) -> Normalise:
-        """The mean and standard deviation of each channel of images [n, C, H, W]; a constant channel keeps its scale."""
-        mean = _mean_of_channels(images, 0.0, 1)
-        std = np.sqrt(_mean_of_channels(images, mean[:, None, None], 2))
-        return cls(tuple(mean), tuple(np.where(std > FLAT, std, 1)))
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Images [..., C, H, W], normalised."""
-        if images.shape[-3] != len(self.mean):
-            raise ValueError(f"Normalise: fitted on {len(self.mean)} channel(s), got images {list(images.shape)}")
-        column = np.array([self.mean, self.std], np.float32)[..., None, None]  # [2, C, 1, 1]
-        normal = images - column[0]
-        normal /= column[1]
-        return normal
-
-
-def _mean_of_channels(images: np.ndarray | Dataset, middle: Any, power: int) -> np.ndarray:
-    """The mean of (images - middle)^power of each channel, float64 [C]: image by image, so the pieces leave no trace in it."""
-    sums = []
-    for i in range(0, len(images), PIECE):
-        piece = images[i : i + PIECE]
-        x = (piece.images if isinstance(piece, Dataset) else piece) - np.float64(middle)
-        sums.append((x**power).mean(axis=(2, 3)))  # [<= PIECE, C]
-    return np.concatenate(sums).mean(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +23,7 @@ class Dataset:
 
     pixels     [n, c, h, w] as they lie in memory: float32, 0 black to 1 white; or uint8, 0 to 255, a quarter of the bytes
     labels     int64 [n], numbered from 0
-    normalise  what a DataLoader does to the images last, fitted on the training images alone; or None
+    normalise  how a DataLoader encodes the images last, fitted on the training images alone; or None
     shape      (C, H, W) of the images that `take` makes of the pixels, resized and grey repeated; as they lie, if not given
 
     >>> digits = data.digits(size=227, channels=3).test  # a megabyte as floats, each
@@ -159,6 +116,16 @@ class Splits:
         """Fitted on the training images; predictions for new images must use the same."""
         return self.train.normalise or Normalise((0.0,) * self.channels, (1.0,) * self.channels)
 
+    def encoded(self, encoding: str | Encoding) -> Splits:
+        """The same images, encoded so for the network: fitted on the training images, used on all.
+
+        >>> data.digits(size=32).encoded("alpha=0.5,reduce=2").normalise.encoding.alpha
+        0.5
+        """
+        fitted = Normalise.fit(self.train, encoding) if len(self.train) else None
+        parts = {part: replace(getattr(self, part), normalise=fitted) for part in ("train", "validation", "test")}
+        return replace(self, **parts)
+
     @property
     def channels(self) -> int:
         """C of the images [C, H, W]."""
@@ -166,7 +133,7 @@ class Splits:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the images."""
+        """(H, W) of the images; a network reads fewer where the encoding reduces them."""
         _, H, W = self.train.shape
         return H, W
 

@@ -18,13 +18,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minidl.data.dataset import Dataset, Normalise, Splits, balanced
+from minidl.data.dataset import Dataset, Splits, balanced
+from minidl.data.encoding import Encoding
 from minidl.data.images import read_pixels, size_of
 
 PARTS = ("train", "validation", "test")
@@ -45,27 +45,27 @@ def image_folder(
     limit: int | None = None,
     parts: Sequence[str] = PARTS,
     on_read: OnRead = lambda done, total: None,
+    encode: str | Encoding = "zscore",
 ) -> Splits:
-    """`train, validation, test = image_folder("photos", 64)`: the images under a folder, normalised on the training part.
+    """`train, validation, test = image_folder("photos", 64)`: the images under a folder, encoded as the training part wants.
 
     size      side, or (H, W), that the images are resized to, bilinearly
     channels  3 for colour; with any other number they are grey, repeated so often
     limit     use so many training images alone, as many of each class as may be
     parts     the parts to read; the others stay empty
     on_read   hears how far the reading is
+    encode    how a DataLoader encodes them, such as "alpha=0.5" (minidl/data/encoding.py)
 
     ValueError or OSError, one line, for a folder laid out otherwise, a broken image, more images than memory should hold.
     """
-    found = listing(path)
+    code, found = Encoding.named(encode), listing(path)
     files = {part: found.parts[part] if part in parts else [] for part in PARTS}
     if limit is not None and files["train"]:
         chosen = balanced(np.array([label for _, label in files["train"]]), limit)
         files["train"] = [files["train"][row] for row in chosen]
     shape = (channels, *((size, size) if isinstance(size, int) else size))
     train, validation, test = _read(found.root, files, shape, on_read)
-    normalise = Normalise.fit(train) if len(train) else None
-    train, validation, test = (replace(part, normalise=normalise) for part in (train, validation, test))
-    return Splits(train, validation, test, found.classes, found.note, found.digest())
+    return Splits(train, validation, test, found.classes, found.note, found.digest()).encoded(code)
 
 
 # ---- which files ---------------------------------------------------------------------------------------------------------

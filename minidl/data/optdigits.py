@@ -19,7 +19,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from minidl.data.dataset import Dataset, Normalise, Splits
+from minidl.data.dataset import Dataset, Splits
+from minidl.data.encoding import Encoding
 
 FILE = "digits.csv.gz"
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
@@ -28,12 +29,19 @@ OTHER_WRITERS = 360
 LARGEST = 2**28  # bytes of one image
 
 
-def digits(size: int | tuple[int, int] | None = None, *, channels: int = 1, writers: bool = False) -> Splits:
+def digits(
+    size: int | tuple[int, int] | None = None,
+    *,
+    channels: int = 1,
+    writers: bool = False,
+    encode: str | Encoding = "zscore",
+) -> Splits:
     """`train, validation, test = digits(size=32)`: the digits in three parts, normalised on the first.
 
     size      side, or (H, W), that the images are resized to, bilinearly; None leaves them at 8x8
     channels  the grey image is repeated so often
     writers   test on writers that training has not seen
+    encode    how a DataLoader encodes them, such as "alpha=0.5" (minidl/data/encoding.py)
 
     In memory they stay grey and 8x8, whatever the size: a DataLoader enlarges those of its batch.
 
@@ -43,9 +51,8 @@ def digits(size: int | tuple[int, int] | None = None, *, channels: int = 1, writ
     shape = (channels, *_checked_size(size, channels))
     pixels, labels = _read()
     part = _parts(labels, writers)
-    normalise = Normalise.fit(Dataset(pixels[part == 0], labels[part == 0], shape=shape))
-    train, validation, test = (Dataset(pixels[part == i], labels[part == i], normalise, shape) for i in range(3))
-    return Splits(train, validation, test, list(CLASSES))
+    train, validation, test = (Dataset(pixels[part == i], labels[part == i], shape=shape) for i in range(3))
+    return Splits(train, validation, test, list(CLASSES)).encoded(encode)
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:
