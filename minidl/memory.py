@@ -7,7 +7,8 @@ each event has a line through its two peaks, and the forecast is the largest of 
 
 The peaks come from `tracemalloc`, to which NumPy reports. What it cannot see is not in the figures: the interpreter and the
 buffers of BLAS (some 70 MB), what malloc keeps for later, the data set, and the best weights of which `minidl train` keeps a
-copy. Of a net smaller than that, under a megabyte, the forecast is rough: Python's own objects blur the lines.
+copy. Of a net smaller than that, under a megabyte, the forecast is rough: Python's own objects blur the lines. Batches are
+computed whole; in slices (`minidl.threads`, and so `minidl train`) the workspace is smaller, and the forecast an upper bound.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Memory:
         images = "1 image" if self.batch_size == 1 else f"{self.batch_size} images"
         one, two = self.measured_at
         head = f"A training step on {images}, forecast from steps on {one} and {two}; its parts are not all there at once:"
-        return "\n".join([head, *lines])
+        return "\n".join(
+            [head, *lines, "Of batches computed whole; `minidl train` computes large ones in slices, and needs less workspace."]
+        )
 
 
 def amount(size: float) -> str:

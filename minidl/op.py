@@ -12,11 +12,10 @@ A **Problem** is inputs + attributes. `OPS` holds every op by name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from minidl import choice, executor
 from minidl.arguments import as_arrays, split
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
-from minidl.jit import missing
+from minidl.kernel import Cost, Kernel, Problem
 from minidl.modes import anomaly_mode, modes
 from minidl.receptive_field import Seen
 from minidl.signature import Shape, ShapeError, Signature, told
@@ -35,75 +34,6 @@ _REGISTRY: ContextVar[dict[str, Op]] = ContextVar("registry", default=OPS)
 _CHOSEN: ContextVar[dict[str, str]] = ContextVar("chosen kernels", default={})  # noqa: B039  (never written in place)
 AUTO = "auto"  # the name under which a kernel is chosen
 _PLANS_KEPT = 4096  # checked calls remembered per op: a training loop repeats a few
-
-
-class Problem(NamedTuple):
-    """A question to a kernel: inputs (arrays, or None for an optional one left out) and attributes."""
-
-    inputs: tuple[Array, ...]
-    attrs: dict[str, Any]
-
-
-class Cost(NamedTuple):
-    """Work of one forward pass: multiply-adds (macs) and all other floating-point operations."""
-
-    macs: int = 0
-    other: int = 0
-
-    @property
-    def operations(self) -> int:
-        """A multiply-add counts as two."""
-        return 2 * self.macs + self.other
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """One way to compute an op and its gradient; prints as conv2d[im2col].
-
-    Work that all slices of a batch share is not done in each: `prepare={"w": (transform, adjoint)}`. The executor calls
-    u = transform(w, **attrs) once, the kernel sees u in the place of w, and what its backward gives there, du, summed over the
-    slices, becomes dw = adjoint(du, w.shape, **attrs).
-
-    >>> import numpy as np
-    >>> kernel = minidl.linear.kernels["gemm"]
-    >>> y, saved = kernel.forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), None)
-    >>> y.tolist()  # 1*3 + 2*4
-    [[11.0]]
-    >>> dx, dw, db = kernel.backward(np.array([[10.0]]), saved, needs=(True, False, False))
-    >>> dx.tolist(), dw, db
-    ([[30.0, 40.0]], None, None)
-    """
-
-    op: Op
-    name: str
-    forward: Callable
-    backward: Callable
-    refuses: Callable[..., str | None] | None = None  # (*shapes, **attrs) -> one line why not, or None
-    analytic: bool = False  # computes on complex arrays too, so the derivative law can take a complex step
-    half: bool = True  # accepts float16
-    sliced: bool = True  # may the executor call it on slices of the batch? (a single matrix product has BLAS's own threads)
-    workspace: Callable[..., int] | None = None  # (*shapes, **attrs) -> elements of its largest array beside x and y
-    images: Callable[..., int] | None = None  # (*shapes, **attrs) -> how many a slice should have at least
-    prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
-    compiles: str = ""  # the kernel in whose place this one, with loops that Numba compiles, is under `minidl.compiled()`
-    names_needs: bool = field(init=False)
-    in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "in_step", hasattr(self.forward, "steps"))
-        object.__setattr__(self, "names_needs", "needs" in inspect.signature(self.backward).parameters)
-        whole = {o.name for o in self.op.signature.inputs if o.dims[:1] != ("N",) and not o.variadic}
-        if not whole.issuperset(self.prepare):
-            raise ValueError(f"{self}: prepare names {', '.join(self.prepare)}; what all slices share is {', '.join(whole)}")
-
-    def __str__(self) -> str:
-        return f"{self.op.name}[{self.name}]"
-
-    def why_not(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> str | None:
-        """One line why this kernel cannot do the problem, or None."""
-        if self.compiles and (why := missing()):
-            return why
-        return self.refuses(*shapes, **attrs) if self.refuses else None
 
 
 class Op:

@@ -34,7 +34,8 @@ ARROWS = {
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "receptive_field": {"signature"},
     "choice": {"modes", "signature", "op"},  # op: for type checkers only
-    "op": {"arguments", "backend", "choice", "draw", "executor", "jit", "modes"}
+    "kernel": {"backend", "jit", "signature", "op"},  # op: for type checkers only
+    "op": {"arguments", "backend", "choice", "draw", "executor", "kernel", "modes"}
     | {"random", "receptive_field", "signature", "tensor"},
     "ops": {
         "backend",
