@@ -54,7 +54,7 @@ def renewed(text: str, results: Path = report.RESULTS) -> str:
 
 def models(record: Row) -> list[str]:
     """A row for every net and batch size; above 1 minidl is faster."""
-    lines = [*_made_by(record), *_head("net", "images", "images/s", *KINDS.values(), "goal", "memory")]
+    lines = [*_made_by(record), *_head("net", "images", "images/s", *KINDS.values(), "goal", "SGD alone", "memory")]
     for row in record["rows"]:
         if "best" not in row:
             continue
@@ -63,7 +63,8 @@ def models(record: Row) -> list[str]:
         memory = row["memory_ratios"].get(row["best"]["stock"])
         shown = [_title(row), str(row["batch"]), f"{row['images_per_second']:.3g}"]
         shown += [_ratio(row, kind) for kind in KINDS]
-        lines.append(_row(*shown, goal[0] + (f" ({goal[1]})" if goal[1:] else "") if goal else "", _two(memory)))
+        shown.append(goal[0] + (f" ({goal[1]})" if goal[1:] else "") if goal else "")
+        lines.append(_row(*shown, " / ".join(_two(_of_sgd(row, kind)) for kind in KINDS if row["best"][kind]), _two(memory)))
     return lines + [line for row in record["rows"] if "profile" in row for line in _profile(row)]
 
 
@@ -153,6 +154,10 @@ def _profile(row: Row) -> list[str]:
 
 def _title(row: Row) -> str:
     return NETS[row["net"]].title + (", compiled" if row["rival"] == "minidl-compiled" else "")
+
+
+def _of_sgd(row: Row, kind: str) -> float:
+    return row["phase_ratios"][row["best"][kind]]["optimiser"]["value"]
 
 
 def _ratio(row: Row, kind: str) -> str:
