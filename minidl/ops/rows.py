@@ -40,8 +40,9 @@ def channel_sums(X: Array, C: int) -> Array:
 
 
 def channel_guess(X: Array, C: int) -> Array:
-    """Near the mean of each channel [C]: that of its first pixels, 64 or more where there are so many."""
-    some = X[: -(-64 * C // X.shape[1])]
+    """Near the mean of each channel [C]: that of its first pixels, 64 or more where there are four times as many."""
+    pixels = min(64, max(1, X.size // C // 4))
+    some = X[: -(-pixels * C // X.shape[1])]
     return channel_sums(some, C) * (C / some.size)
 
 
