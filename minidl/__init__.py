@@ -40,7 +40,9 @@ from minidl.ops.activations_classic import (
     probit,
 )
 from minidl.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
+from minidl.ops.alpha_batch_norm import alpha_batch_norm
 from minidl.ops.am_softmax import am_softmax
+from minidl.ops.am_softmax_linear import am_softmax_linear
 from minidl.ops.arithmetic import (
     absolute,
     add,
@@ -87,8 +89,10 @@ from minidl.ops.prelu import prelu
 from minidl.ops.reduce import mean, var
 from minidl.ops.reduce import sum_ as sum
 from minidl.ops.shape import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
+from minidl.ops.signed_power import signed_power
 from minidl.ops.softmax import softmax
 from minidl.ops.softmax_cross_entropy import softmax_cross_entropy
+from minidl.ops.stochastic_pool2d import stochastic_pool2d
 from minidl.ops.upsample import upsample
 from minidl.ops.where import where
 from minidl.random import manual_seed
@@ -108,7 +112,9 @@ __all__ = [
     "absolute",
     "adaptive_avg_pool2d",
     "add",
+    "alpha_batch_norm",
     "am_softmax",
+    "am_softmax_linear",
     "arctan",
     "argmax",
     "avg_pool2d",
@@ -188,6 +194,7 @@ __all__ = [
     "reshape",
     "shapes_only",
     "sigmoid",
+    "signed_power",
     "silu",
     "sin",
     "smooth_rectifier",
@@ -198,6 +205,7 @@ __all__ = [
     "sqrt",
     "squeeze",
     "stack",
+    "stochastic_pool2d",
     "subtract",
     "sum",
     "tanh",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 from minidl.backend import Array, is_array
 from minidl.evaluation import loss_of, output_of
 from minidl.modelfile import Model
-from minidl.modes import as_for_batch, listening, shapes_only
+from minidl.modes import as_for_batch, is_replay, listening, shapes_only
 from minidl.naming import naming
 from minidl.op import Kernel
 from minidl.optim import Optimizer
@@ -59,10 +59,12 @@ class Memory:
     peak: int
     peak_at: str
     layers: list[Saved]
+    depths: tuple[int, int] | None = None  # of the nets measured in the place of a deeper one; then `layers` is empty
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the layers are told by the summary."""
-        return {name: value for name, value in vars(self).items() if name != "layers"}
+        told = {name: value for name, value in vars(self).items() if name != "layers"}
+        return told if self.depths else {name: value for name, value in told.items() if name != "depths"}
 
     def __str__(self) -> str:
         parts = {
@@ -77,10 +79,10 @@ class Memory:
         lines.append(f"  {'peak':<{width}}  {amount(self.peak):>9}  {self.peak_at}")
         images = "1 image" if self.batch_size == 1 else f"{self.batch_size} images"
         one, two = self.measured_at
-        head = f"A training step on {images}, forecast from steps on {one} and {two}; its parts are not all there at once:"
-        return "\n".join(
-            [head, *lines, "Of batches computed whole; `minidl train` computes large ones in slices, and needs less workspace."]
-        )
+        steps = f"steps on {one} and {two}" + (" of nets with {} and {} layers".format(*self.depths) if self.depths else "")
+        head = f"A training step on {images}, forecast from {steps}; its parts are not all there at once:"
+        note = "Of batches computed whole; `minidl train` computes large ones in slices, and needs less workspace."
+        return "\n".join([head, *lines, note])
 
 
 def amount(size: float) -> str:
@@ -126,15 +128,26 @@ def forecast(model: Model, batch_size: int, optimizer: str | None = None) -> Mem
     )
 
 
-class _Line(NamedTuple):
-    """The line through what was measured at two batches, at a third."""
+def along_depth(shallow: Memory, deep: Memory, depths: tuple[int, int], depth: int) -> Memory:
+    """The forecast for a net of this depth from those of two other depths, for nets too deep to be measured themselves.
 
-    batches: tuple[int, int]
-    batch_size: int
+    True where every stage grows with the depth along a line; the peak is taken to stay where the deeper of the two has it.
+    """
+    at = _Line(depths, depth)
+    parts = ("weights", "gradients", "optimizer_state", "saved", "workspace", "peak")
+    figures: dict[str, Any] = {name: at(getattr(shallow, name), getattr(deep, name)) for name in parts}
+    return replace(deep, **figures, layers=[], depths=depths)
+
+
+class _Line(NamedTuple):
+    """The line through what was measured at two batches, or two depths, at a third."""
+
+    measured: tuple[int, int]
+    wanted: int
 
     def __call__(self, first: int, second: int) -> int:
-        one, two = self.batches
-        return round(first + (second - first) / (two - one) * (self.batch_size - one))
+        one, two = self.measured
+        return round(first + (second - first) / (two - one) * (self.wanted - one))
 
 
 # ---- a step, taken apart ---------------------------------------------------------------------------------------------
@@ -176,7 +189,8 @@ class _Step:
         name = self.calls[-1] or "(model)"
         if out.node is not None:
             self.labels[out.node.time] = f"in the backward of {name}, {kernel.op.name}"
-            self.layers.append(Saved(self.calls[-1], kernel.op.name, [1, *out.shape[1:]], self.bytes_of(saved)))
+            if not is_replay():  # what `recompute` makes again is held for its segment alone
+                self.layers.append(Saved(self.calls[-1], kernel.op.name, [1, *out.shape[1:]], self.bytes_of(saved)))
         self.event(f"in {name}, {kernel.op.name}")
 
     def backward(self, node: Node) -> None:

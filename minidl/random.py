@@ -97,8 +97,8 @@ def random_bits(keys: Array, count: int) -> Array:
         words = np.stack(rows) if rows else np.empty((0, 4 * blocks), np.uint64)
     else:
         words = philox(xp, keys, blocks)
-    halves = xp.stack([words & 0xFFFFFFFF, words >> 32], axis=-1).astype(np.uint32)
-    return halves.reshape(len(keys), -1)[:, :count]
+    halves = words.astype("<u8", copy=False).view("<u4")  # the low half of a word first, whatever the machine's order
+    return halves.astype(np.uint32, copy=False)[:, :count]
 
 
 def random_uniforms(keys: Array, count: int, dtype: Any = np.float32) -> Array:

@@ -85,7 +85,8 @@ class Summary:
         }
         if self.memory:
             saved, more = self.saved(self.memory)
-            value["layers"] = [{**layer, "saved_bytes": n} for layer, n in zip(layers, saved, strict=True)]
+            if self.memory.layers:
+                value["layers"] = [{**layer, "saved_bytes": n} for layer, n in zip(layers, saved, strict=True)]
             value["memory"] = {**self.memory.as_json(), "only_in_training": [row._asdict() for row in more]}
         return value
 
@@ -100,11 +101,12 @@ class Summary:
         rows.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", ""))
         if self.auxiliary_parameters:
             rows.append(("auxiliary", "", "", f"{self.auxiliary_parameters:,}", "", ""))
-        if self.memory:
+        in_each = self.memory is not None and bool(self.memory.layers)  # a forecast along depth knows only the sums
+        if self.memory and in_each:
             rows = self._with_saved(rows, self.memory)
         lines = [f"{self.model}, input {_sizes(self.input)}", "", *_table(rows), "", *LEGEND]
         lines += [AUXILIARY] if self.auxiliary_parameters else []
-        lines += [IN_TRAINING] if self.memory else []
+        lines += [IN_TRAINING] if in_each else []
         return "\n".join(lines + (["", str(self.memory)] if self.memory else []))
 
     def _with_saved(self, rows: list[tuple[str, ...]], memory: Memory) -> list[tuple[str, ...]]:

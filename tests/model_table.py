@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models.alexnet import AlexNet, AlexNet32
 from models.alexnet_listings import KerasAlexNet, SixClassAlexNet, SlidesAlexNet, TorchvisionAlexNet
+from models.alphanet import AlphaNet, AlphaNet32
 from models.inception import GoogLeNet, InceptionV3
 from models.lenet import LeNet5, LeNet1998
 from models.resnet import (
@@ -52,6 +53,7 @@ class Row(NamedTuple):
 
 
 TORCHVISION, V1, SMALL = {"variant": "torchvision"}, {"version": "v1"}, {"size": 32, "classes": 10}
+SHORT: dict[str, Any] = {"depth": 20, "size": 16}
 
 TABLE = [
     Row(LeNet5, 61_706, 416_520, least=32, most=35, learns={}),
@@ -107,5 +109,33 @@ TABLE = [
         Row(ResNet110, 1_727_962 + 2_752, 253_149_824, least=1, smallest=1, options={"shortcut": "B"}),
         Row(PlainNet, 269_722, 40_551_040, least=1, smallest=1, learns={"size": 16}),
         Row(PlainNet, 853_018, 125_485_696, least=1, smallest=1, options={"depth": 56}),
+    ],
+    *[
+        Row(AlphaNet, 212_674_655, 27_478_495_232, least=65, smallest=65),
+        Row(AlphaNet, 429_020_319, 55_429_337_088, least=65, smallest=65, options={"version": 2}),
+        Row(AlphaNet, 861_711_647, 111_331_020_800, least=65, smallest=65, options={"version": 3}),
+        Row(AlphaNet, 1_727_094_303, 223_134_388_224, least=65, smallest=65, options={"version": 4}),
+        Row(AlphaNet, 88_565_800, 14_530_678_784, least=1, smallest=1, options={"structure": "residual"}),
+        Row(AlphaNet, 179_164_200, 29_328_183_296, least=1, smallest=1, options={"version": 2, "structure": "residual"}),
+        Row(AlphaNet, 360_361_000, 58_923_192_320, least=1, smallest=1, options={"version": 3, "structure": "residual"}),
+        Row(AlphaNet, 722_754_600, 118_113_210_368, least=1, smallest=1, options={"version": 4, "structure": "residual"}),
+        Row(AlphaNet, 88_391_976, 14_511_411_200, least=1, smallest=1, options={"structure": "plain"}),
+        Row(AlphaNet, 178_990_376, 29_308_915_712, least=1, smallest=1, options={"version": 2, "structure": "plain"}),
+        Row(AlphaNet, 360_187_176, 58_903_924_736, least=1, smallest=1, options={"version": 3, "structure": "plain"}),
+        Row(AlphaNet, 722_580_776, 118_093_942_784, least=1, smallest=1, options={"version": 4, "structure": "plain"}),
+        Row(AlphaNet32, 4_844_819, 559_858_304, least=9, smallest=9, learns=SHORT),
+        Row(AlphaNet32, 9_752_979, 1_130_283_648, least=9, smallest=9, options={"version": 2}),
+        Row(AlphaNet32, 19_668_435, 2_271_134_336, least=9, smallest=9, options={"version": 3}),
+        Row(AlphaNet32, 39_400_211, 4_552_835_712, least=9, smallest=9, options={"version": 4}),
+        Row(AlphaNet32, 2_022_362, 295_617_152, least=1, smallest=1, options={"structure": "residual"}, learns=SHORT),
+        Row(AlphaNet32, 4_082_458, 597_607_040, least=1, smallest=1, options={"version": 2, "structure": "residual"}),
+        Row(AlphaNet32, 8_244_186, 1_201_586_816, least=1, smallest=1, options={"version": 3, "structure": "residual"}),
+        Row(AlphaNet32, 16_526_106, 2_409_546_368, least=1, smallest=1, options={"version": 4, "structure": "residual"}),
+        Row(AlphaNet32, 2_019_610, 295_355_008, least=1, smallest=1, options={"structure": "plain"}, learns=SHORT),
+        Row(AlphaNet32, 4_079_706, 597_344_896, least=1, smallest=1, options={"version": 2, "structure": "plain"}),
+        Row(AlphaNet32, 8_241_434, 1_201_324_672, least=1, smallest=1, options={"version": 3, "structure": "plain"}),
+        Row(AlphaNet32, 16_523_354, 2_409_284_224, least=1, smallest=1, options={"version": 4, "structure": "plain"}),
+        Row(AlphaNet, 664_430_687, 88_171_384_832, least=161, smallest=161, options={"kernels": (5, 10)}),
+        Row(AlphaNet32, 15_118_355, 1_798_488_704, least=21, smallest=21, options={"kernels": (5, 10)}),
     ],
 ]

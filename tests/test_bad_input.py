@@ -23,6 +23,7 @@ from minidl.modelfile import load
 from minidl.recipe import Recipe
 from minidl.train import evaluate
 from models.alexnet import AlexNet, AlexNet32
+from models.alphanet import AlphaNet, AlphaNet32
 from models.inception import GoogLeNet, InceptionV3
 from models.lenet import LeNet5, LeNet1998
 from models.resnet import PlainNet, ResNet20, ResNet50
@@ -72,7 +73,21 @@ def edited() -> None:
 
 
 HELPERS = (x, labels, leaf, watched, twice, blank, blank_backward, edited, Recipe, evaluate)
-HELPERS += (AlexNet, AlexNet32, LeNet5, LeNet1998, VGG11, VGG16, GoogLeNet, InceptionV3, PlainNet, ResNet20, ResNet50)
+HELPERS += (
+    AlexNet,
+    AlexNet32,
+    AlphaNet,
+    AlphaNet32,
+    LeNet5,
+    LeNet1998,
+    VGG11,
+    VGG16,
+    GoogLeNet,
+    InceptionV3,
+    PlainNet,
+    ResNet20,
+    ResNet50,
+)
 NAMES = {**vars(minidl), "nn": nn, "optim": optim, "data": data, **{helper.__name__: helper for helper in HELPERS}}
 
 

@@ -34,11 +34,32 @@ def test_groups_are_convolutions_side_by_side() -> None:
     np.testing.assert_allclose(minidl.conv2d(x, w, groups=2).numpy(), np.concatenate(apart, axis=1))
 
 
-def test_the_average_of_two_convolutions_is_one_with_the_padded_average_filter() -> None:
-    x, three, five = drawn(2, 3, 8, 8), drawn(4, 3, 3, 3), drawn(4, 3, 5, 5)
-    both = (minidl.conv2d(x, three, padding="same").numpy() + minidl.conv2d(x, five, padding="same").numpy()) / 2
-    one = (np.pad(three, ((0, 0), (0, 0), (1, 1), (1, 1))) + five) / 2
-    np.testing.assert_allclose(minidl.conv2d(x, one, padding="same").numpy(), both)
+@pytest.mark.parametrize("image", [(10, 10), (17, 12), (4, 7)])
+def test_a_10x10_filter_is_padded_by_4_and_5(image: tuple[int, int]) -> None:
+    x, w = drawn(2, 3, *image), drawn(4, 3, 10, 10)
+    y = minidl.conv2d(x, w, padding="same")
+    assert y.shape == (2, 4, *image)
+    np.testing.assert_array_equal(y.numpy(), minidl.conv2d(x, w, padding=(4, 5, 4, 5)).numpy())
+
+
+@pytest.mark.parametrize(("small", "large"), [(3, 5), (5, 10)])
+def test_the_average_of_two_convolutions_is_one_with_the_padded_average_filter(small: int, large: int) -> None:
+    """Alpha-Net's pairs. The centre of a filter of even size is the position before its middle: one more zero comes after."""
+    x, dy = drawn(2, 3, 12, 9), drawn(2, 4, 12, 9)
+    first, second = drawn(4, 3, small, small), drawn(4, 3, large, large)
+    before = (large - 1) // 2 - (small - 1) // 2
+    around = (before, large - small - before)
+    inner = (slice(None), slice(None), slice(before, before + small), slice(before, before + small))
+    ours = [Tensor(a, requires_grad=True) for a in (x, first, second)]
+    both = (minidl.conv2d(ours[0], ours[1], padding="same") + minidl.conv2d(ours[0], ours[2], padding="same")) * 0.5
+    joined = [Tensor(a, requires_grad=True) for a in (x, (np.pad(first, ((0, 0), (0, 0), around, around)) + second) / 2)]
+    one = minidl.conv2d(*joined, padding="same")
+    both.backward(dy)
+    one.backward(dy)
+    np.testing.assert_allclose(one.numpy(), both.numpy())
+    np.testing.assert_allclose(joined[0].grad, ours[0].grad, atol=1e-12)
+    np.testing.assert_allclose(joined[1].grad / 2, ours[2].grad, atol=1e-12)
+    np.testing.assert_allclose(joined[1].grad[inner] / 2, ours[1].grad, atol=1e-12)
 
 
 def test_conv_transpose2d_is_the_adjoint_of_conv2d() -> None:

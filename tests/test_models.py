@@ -220,7 +220,7 @@ def batch(model: Any, n: int) -> tuple[Tensor, np.ndarray]:
 def settle(model: nn.Module, images: Tensor) -> None:
     """Evaluation mode, with the statistics of these images in every batch norm."""
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.AlphaBatchNorm2d):
             module.momentum = 1.0
     with minidl.no_grad():
         model.train()(images)

@@ -77,9 +77,11 @@ LAYERS: dict[str, tuple[Callable[[], Module], tuple[int, ...]]] = {
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), IMAGE),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, 2, ceil_mode=True), IMAGE),
     "AvgPool2d": (lambda: nn.AvgPool2d(2), IMAGE),
+    "StochasticPool2d": (lambda: nn.StochasticPool2d(3, 2, (1, 0, 0, 1)), IMAGE),
     "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((4, 2)), IMAGE),
     "BatchNorm1d": (lambda: nn.BatchNorm1d(4), ROW),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
+    "AlphaBatchNorm2d": (lambda: nn.AlphaBatchNorm2d(4), IMAGE),
     "LocalResponseNorm": (lambda: nn.LocalResponseNorm(3, alpha=0.5, convention="paper"), IMAGE),
     "Dropout": (lambda: nn.Dropout(0.3), IMAGE),
     "Upsample": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
@@ -88,6 +90,7 @@ LAYERS: dict[str, tuple[Callable[[], Module], tuple[int, ...]]] = {
     "Softmax": (lambda: nn.Softmax(dim=1), ROW),
     "LogSoftmax": (lambda: nn.LogSoftmax(dim=1), ROW),
     "AMSoftmax": (lambda: nn.AMSoftmax(4, 3), ROW),
+    "AMSoftmaxLinear": (lambda: nn.AMSoftmaxLinear(4, 3), ROW),
 }
 PLAIN = sorted(
     n for n in nn.__all__ if isinstance(c := getattr(nn, n), type) and issubclass(c, nn.Activation) and n not in LAYERS

@@ -16,6 +16,7 @@ from minidl.evaluation import loss_of
 from minidl.modes import listening
 from minidl.op import OPS, Kernel, Op
 from models.alexnet import AlexNet
+from models.alphanet import AlphaNet, AlphaNet32
 from models.inception import GoogLeNet, InceptionV3
 from models.lenet import LeNet5
 from models.resnet import ResNet20, ResNet50
@@ -32,12 +33,19 @@ MODELS: dict[str, list[Callable[[], nn.Module]]] = {
     "inception_v3": [InceptionV3],
     "resnet20": [ResNet20],
     "resnet50": [ResNet50],
+    "alphanet": [
+        AlphaNet,
+        AlphaNet32,
+        lambda: AlphaNet32(structure="residual"),
+        lambda: AlphaNet(loss="am_linear"),
+        lambda: AlphaNet32(loss="am_linear", s=30),
+    ],
 }
 NAMED = [(op, name) for op in OPS.values() for name in op.workloads if name.partition(".")[0] in MODELS]
 
 # what a benchmark times with the shapes of every net that has such a layer
 POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d")
-LAYERS = ("conv2d", "linear", *POOLS, "lrn", "batch_norm", "batch_norm_inference", "dropout")
+LAYERS = ("conv2d", "linear", *POOLS, "lrn", "batch_norm", "batch_norm_inference", "dropout", "stochastic_pool2d")
 
 
 class Call(Table):

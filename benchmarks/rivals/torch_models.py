@@ -232,11 +232,103 @@ class ResNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+# ---- Alpha-Net -------------------------------------------------------------------------------------------------------
+
+
+class StochasticPool(nn.Module):
+    """3x3, stride 1: in training one value of each window, drawn in proportion to what it is; else the expectation."""
+
+    def forward(self, x: Any) -> Any:
+        """Maps in, maps out."""
+        if self.training:
+            return F.pad(x, (1, 1, 1, 1)).flatten(2).gather(2, self.drawn(x)).reshape(x.shape)
+        squares, total = (9 * F.avg_pool2d(a, 3, 1, 1) for a in (x * x, x))
+        return squares / total.where(total > 0, 1)
+
+    @torch.no_grad()
+    def drawn(self, x: Any) -> Any:
+        """Where in the padded map each window's value is."""
+        N, C, H, W = x.shape
+        bounds = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1).reshape(N, C, H * W, 9).cumsum(3)
+        total = bounds[..., -1:]
+        number = (bounds <= torch.rand_like(total) * total).sum(3).clamp_(max=8)  # 9 where all is 0
+        rows, columns = (torch.arange(n, device=x.device) for n in (H, W))
+        corner = (rows[:, None] * (W + 2) + columns).reshape(-1)
+        return corner + number.div(3, rounding_mode="floor") * (W + 2) + number % 3
+
+
+class AlphaNorm(nn.BatchNorm2d):
+    """The signed square root of what batch norm makes, then weight and bias."""
+
+    def forward(self, x: Any) -> Any:
+        """Maps in, maps out."""
+        if self.training:
+            self.num_batches_tracked += 1
+        z = F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+        y = z.sign() * ((z.abs() + 0.01).sqrt() - 0.1)
+        return self.weight[:, None, None] * y + self.bias[:, None, None]
+
+
+class Averaged(nn.Module):
+    """The mean of a 3x3 and a 5x5 convolution, as one of 5x5, which is faster here too."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.small, self.large = nn.Parameter(torch.zeros(k, k, 3, 3)), nn.Parameter(torch.zeros(k, k, 5, 5))
+
+    def forward(self, x: Any) -> Any:
+        """Maps in, maps out."""
+        return F.conv2d(x, (F.pad(self.small, (1, 1, 1, 1)) + self.large) / 2, padding=2)
+
+
+class AlphaBlock(nn.Module):
+    """3x3, stochastic pool, averaged convolutions; perhaps a link."""
+
+    def __init__(self, c: int, k: int, stride: int, linked: bool) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.pool = conv(c, k, 3, stride), AlphaNorm(k), StochasticPool()
+        self.conv2, self.bn2 = Averaged(k), AlphaNorm(k)
+        self.downsample = None if c == k else nn.Sequential(conv(c, k, 1, stride), AlphaNorm(k))
+        if linked:
+            self.link = nn.Parameter(torch.tensor(0.0))
+            self.register_buffer("source", torch.tensor(0))
+
+    def forward(self, x: Any, far: Any = None) -> Any:
+        """Maps in, and those over the link; maps out."""
+        x = x if far is None else x + self.link * far
+        y = self.bn2(self.conv2(self.pool(relu(self.bn1(self.conv1(x))))))
+        return relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class AlphaNet(nn.Module):
+    """Version 1 for images of 32x32: three stages of 21 blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1, c = conv(3, 16, 3), AlphaNorm(16), 16
+        for i, k in enumerate((16, 32, 64)):
+            blocks = [AlphaBlock(k if j else c, k, 2 if i and not j else 1, j > 1) for j in range(21)]
+            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+            c = k
+        self.fc = nn.Linear(c, 10)
+
+    def forward(self, x: Any) -> Any:
+        """Images or maps in, maps or scores out."""
+        x = relu(self.bn1(self.conv1(x)))
+        for stage in (self.layer1, self.layer2, self.layer3):
+            outputs: list = []
+            for block in stage:
+                x = block(x, outputs[block.source] if hasattr(block, "link") else None)
+                outputs.append(x)
+        return self.fc(x.mean(dim=(2, 3)))
+
+
 NETS = {
     "alexnet": AlexNet,
     "vgg16": VGG16,
     "googlenet": GoogLeNet,
     "resnet50": lambda: ResNet(Bottleneck, (64, 128, 256, 512), (3, 4, 6, 3), conv(3, 64, 7, 2), 1000),
     "resnet20": lambda: ResNet(PaddedBlock, (16, 32, 64), (3, 3, 3), conv(3, 16, 3), 10),
+    "alphanet": AlphaNet,
     "lenet": LeNet5,
 }

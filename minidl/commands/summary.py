@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from minidl import modelfile
 from minidl.commands import options
-from minidl.memory import forecast
+from minidl.memory import Memory, along_depth, forecast
 from minidl.modes import shapes_only
 from minidl.recipe import Recipe
 from minidl.summary import summarise
@@ -38,7 +38,17 @@ def run(args: Namespace) -> int:
         model = source.build(args.classes)
     found = summarise(model)
     if args.memory:
-        steps = forecast(source.build(args.classes), args.batch_size or Recipe().batch_size, args.optimizer)
-        found = replace(found, memory=steps)
+        found = replace(found, memory=_forecast(source, model, args))
     options.show(args, found.as_json(), lambda: str(found))
     return 0
+
+
+def _forecast(source: modelfile.ModelFile, model: modelfile.Model, args: Namespace) -> Memory:
+    """Measured on the net itself, or where it is deeper than two that it names in `forecast_from`, on those."""
+    batch_size = args.batch_size or Recipe().batch_size
+    depths, layers = getattr(model, "forecast_from", None), getattr(model, "layers", 0)
+    if depths is None or layers <= max(depths):
+        return forecast(source.build(args.classes), batch_size, args.optimizer)
+    nets = [source._replace(options={**source.options, "depth": depth}).build(args.classes) for depth in depths]
+    shallow, deep = (forecast(net, batch_size, args.optimizer) for net in nets)
+    return along_depth(shallow, deep, depths, layers)

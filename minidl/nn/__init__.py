@@ -35,10 +35,10 @@ from minidl.nn.conv import Conv2d, ConvTranspose2d
 from minidl.nn.dropout import Dropout
 from minidl.nn.images import check_images, check_size
 from minidl.nn.linear import Flatten, Linear
-from minidl.nn.losses import AMSoftmax, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from minidl.nn.losses import AMSoftmax, AMSoftmaxLinear, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from minidl.nn.module import Buffer, Module, Parameter
-from minidl.nn.normalisation import BatchNorm1d, BatchNorm2d, LocalResponseNorm
-from minidl.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minidl.nn.normalisation import AlphaBatchNorm2d, BatchNorm1d, BatchNorm2d, LocalResponseNorm
+from minidl.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, StochasticPool2d
 from minidl.nn.transfer import freeze, heads, unfreeze
 from minidl.nn.upsample import Upsample
 from minidl.nn.weights import load_weights, read_weights, save_weights
@@ -47,9 +47,11 @@ __all__ = [
     "ELU",
     "GELU",
     "AMSoftmax",
+    "AMSoftmaxLinear",
     "Absolute",
     "Activation",
     "AdaptiveAvgPool2d",
+    "AlphaBatchNorm2d",
     "Arctan",
     "AvgPool2d",
     "BCEWithLogitsLoss",
@@ -90,6 +92,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StochasticPool2d",
     "Tanh",
     "Upsample",
     "check_images",

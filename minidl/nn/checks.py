@@ -37,6 +37,13 @@ def number(layer: Module, name: str, value: Any, **limits: float) -> float:
     return float(value)
 
 
+def yes_or_no(layer: Module, name: str, value: Any) -> bool:
+    """The value, if it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{type(layer).__name__}: {name} must be True or False, got {_shown(value)}")
+    return value
+
+
 def window(layer: Module, padding: Any = 0, dilation: Any = 1, **pairs: Any) -> None:
     """Sizes and steps of a sliding window: `pairs` and dilation are 1 or more each, padding has one of its forms."""
     try:

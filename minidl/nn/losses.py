@@ -1,13 +1,15 @@
-"""Losses as layers, and AMSoftmax, a head that owns its class weights."""
+"""Losses as layers, and AMSoftmax and AMSoftmaxLinear, heads that own their class weights."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minidl.nn import init
-from minidl.nn.checks import number, whole
+from minidl.nn.checks import number, whole, yes_or_no
 from minidl.nn.module import Module, Parameter
 from minidl.ops.am_softmax import am_softmax
+from minidl.ops.am_softmax_linear import am_softmax_linear
 from minidl.ops.bce_with_logits import binary_cross_entropy_with_logits
 from minidl.ops.cosine import cosine_logits
 from minidl.ops.mse_loss import mse_loss
@@ -105,3 +107,39 @@ class AMSoftmax(Module):
     def extra_repr(self) -> str:
         """Sizes, scale and margin."""
         return f"features={self.features}, classes={self.classes}, s={self.s}, m={self.m}"
+
+
+class AMSoftmaxLinear(AMSoftmax):
+    """AMSoftmax whose loss goes on as a line near the right class: see minidl.am_softmax_linear for the two parts.
+
+    m           the margin, an angle below pi as well
+    a, c        slope and height of the line a (1 - cos t) + c; they are fixed
+    continuous  the height is such that both parts meet, for each sample
+    literal     the formula as the paper prints it, without the logarithm: a demonstration, it does not train at s = 10 or more
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        s: float = 30.0,
+        m: float = 0.35,
+        a: float = 1.0,
+        c: float = 0.0,
+        continuous: bool = False,
+        literal: bool = False,
+    ):
+        super().__init__(features, classes, s, m)
+        self.m = number(self, "m", m, least=0, below=math.pi)
+        self.a, self.c = number(self, "a", a, least=0), number(self, "c", c, above=-math.inf, below=math.inf)
+        self.continuous, self.literal = yes_or_no(self, "continuous", continuous), yes_or_no(self, "literal", literal)
+
+    def loss(self, features: Tensor, labels: Any) -> Tensor:
+        """features [N, features], labels [N] -> one number."""
+        attrs = {"s": self.s, "m": self.m, "a": self.a, "c": self.c}
+        return am_softmax_linear(features, self.weight, labels, **attrs, continuous=self.continuous, literal=self.literal)
+
+    def extra_repr(self) -> str:
+        """Sizes, scale, margin and line, and what is set."""
+        options = [f"{name}=True" for name in ("continuous", "literal") if getattr(self, name)]
+        return ", ".join([super().extra_repr(), f"a={self.a}, c={self.c}", *options])

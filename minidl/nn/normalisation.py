@@ -22,9 +22,11 @@ from minidl.backend import Array
 from minidl.modes import is_replay
 from minidl.nn.checks import number, whole
 from minidl.nn.module import Buffer, Module, Parameter
+from minidl.ops.alpha_batch_norm import alpha_batch_norm
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.batch_norm_inference import batch_norm_inference
 from minidl.ops.lrn import lrn
+from minidl.ops.signed_power import signed_power
 from minidl.signature import ShapeError, brackets
 from minidl.tensor import Tensor
 
@@ -56,11 +58,18 @@ class _BatchNorm(Module):
             wanted = " or ".join(shape.format(C=self.num_features) for shape in self.expects.values())
             raise ShapeError(f"{type(self).__name__}: expected x {wanted}, got {brackets(x.shape)}")
         if self.running_mean is not None and not self.training:
-            return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        y, mean, var = batch_norm(x, self.weight, self.bias, eps=self.eps)
+            return self._by_running_statistics(x)
+        y, mean, var = self._by_the_batch(x)
         if not is_replay():
             self._track(mean.data, var.data, y.size // self.num_features)
         return y
+
+    def _by_the_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """y, and the mean and the biased variance of the batch."""
+        return batch_norm(x, self.weight, self.bias, eps=self.eps)
+
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
+        return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _track(self, mean: Array, var: Array, M: int) -> None:
         """Move the running statistics towards those of a batch with M values per channel."""
@@ -89,6 +98,46 @@ class BatchNorm2d(_BatchNorm):
     """Batch norm of images [N, C, H, W]: the statistics of a channel run over N, H and W."""
 
     expects: ClassVar = {4: "[N,{C},H,W]"}
+
+
+class AlphaBatchNorm2d(_BatchNorm):
+    """Alpha-Net's batch norm of images [N, C, H, W]: the signed power of what batch norm makes, then weight and bias.
+
+        z = (x - mean) / sqrt(var + eps)        y = weight sgn(z) ((|z| + epsilon)^alpha - epsilon^alpha) + bias
+
+    alpha    the power, above 0; with 1 it is BatchNorm2d
+    epsilon  above 0, keeps the slope at z = 0 finite (eps is batch norm's own, added to the variance)
+
+    Our reading of the paper's "alpha transform over convoluted layers": see minidl.alpha_batch_norm. Parameters and buffers are
+    BatchNorm2d's, by the same names.
+    """
+
+    expects: ClassVar = BatchNorm2d.expects
+
+    def __init__(
+        self,
+        num_features: int,
+        alpha: float = 0.5,
+        epsilon: float = 1e-2,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        self.alpha, self.epsilon = number(self, "alpha", alpha, above=0), number(self, "epsilon", epsilon, above=0)
+
+    def _by_the_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attrs = {"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}
+        return alpha_batch_norm(x, self.weight, self.bias, **attrs)
+
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
+        z = batch_norm_inference(x, self.running_mean, self.running_var, eps=self.eps)
+        return signed_power(z, self.weight, self.bias, alpha=self.alpha, epsilon=self.epsilon)
+
+    def extra_repr(self) -> str:
+        """The power, and what BatchNorm2d prints."""
+        return f"{self.num_features}, alpha={self.alpha}, epsilon={self.epsilon}, " + super().extra_repr().partition(", ")[2]
 
 
 class LocalResponseNorm(Module):

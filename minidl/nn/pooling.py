@@ -1,8 +1,10 @@
-"""Pooling layers. Sizes and padding in every form: see minidl.max_pool2d and minidl.avg_pool2d."""
+"""Pooling layers. Sizes and padding in every form: see the ops, minidl.max_pool2d and its like."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from minidl.nn.checks import window
 from minidl.nn.module import Module
@@ -11,6 +13,8 @@ from minidl.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from minidl.ops.avg_pool2d import avg_pool2d
 from minidl.ops.global_avg_pool2d import global_avg_pool2d
 from minidl.ops.max_pool2d import max_pool2d
+from minidl.ops.stochastic_pool2d import stochastic_pool2d
+from minidl.random import stream
 from minidl.tensor import Tensor
 from minidl.window import Pair
 
@@ -86,6 +90,33 @@ class AvgPool2d(_Pooling):
             ceil_mode=ceil_mode,
             count_include_pad=count_include_pad,
         )
+
+
+class StochasticPool2d(_Pooling):
+    """In training one value of each window, drawn in proportion to what it is; in evaluation what is drawn on average.
+
+    stride     the window's size if None; smaller: windows overlap
+    ceil_mode  one more window for what is left over at the bottom and right
+
+    It stands behind a ReLU: see minidl.stochastic_pool2d. Each image takes a key from the stream of `minidl.manual_seed`, in
+    training only.
+    """
+
+    op = stochastic_pool2d
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+    ):
+        super().__init__(kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W], 0 or more -> y [N, C, P, Q]."""
+        key = stream().keys(len(x)) if self.training else np.zeros((len(x), 2), np.uint64)
+        return stochastic_pool2d(x, key=key, training=self.training, **self.attrs)
 
 
 class AdaptiveAvgPool2d(Module):

@@ -54,6 +54,7 @@ global_avg_pool2d = Op(
     doc=__doc__,
     shape=shape,
     workloads={
+        "alphanet.32": {"N": 32, "C": 64, "H": 8, "W": 8},
         "googlenet": {"N": 128, "C": 1024, "H": 7, "W": 7},
         "inception_v3": {"N": 32, "C": 2048, "H": 8, "W": 8},
         "resnet20": {"N": 128, "C": 64, "H": 8, "W": 8},

@@ -88,6 +88,7 @@ linear = Op(
         "inception_v3.fc": layer(32, 2048, 1000),
         "resnet50.fc": layer(128, 2048, 1000),
         "resnet20.fc": layer(128, 64, 10),
+        "alphanet.32.fc": layer(32, 64, 10),
     },
     cost=cost,
     sees=everything_in_a_row,

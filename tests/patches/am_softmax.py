@@ -15,6 +15,14 @@ def am_through_cosine(old: str, new: str, law: str) -> Patch:
     return Patch("am_softmax[unit_rows]", old, new, law, "minidl.ops.cosine", "minidl.ops.am_softmax")
 
 
+def line(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax_linear[unit_rows]", old, new, law, "minidl.ops.am_softmax_linear")
+
+
+def line_through_cosine(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax_linear[unit_rows]", old, new, law, "minidl.ops.cosine", "minidl.ops.am_softmax_linear")
+
+
 PATCHES = [
     cosine(
         "(u, over_x), (v, over_w) = unit(x), unit(w)",
@@ -66,4 +74,25 @@ PATCHES = [
     am("z = s * gemm(u, v.T)  # [N, C]", "z = np.float64(s) * gemm(u, v.T)", "float_types_are_kept"),
     am("xp_of(p).arange(len(labels))", "np.arange(len(labels))", "array_library_does_not_matter"),
     am_through_cosine("return (du - u * (u * du)", "return (du + u * (u * du)", "backward_is_the_derivative"),
+    line("far = own < edge", "far = own > edge", "forward_is_the_definition"),
+    line("far = own < edge", "far = own - m < edge", "forward_is_the_definition"),
+    line("z[right] = xp.where(far, own, edge) - m\n", "z[right] = own - m\n", "forward_is_the_definition"),
+    line("z[right] = xp.where(far, own, edge) - m\n", "z[right] = xp.where(far, own, edge)\n", "forward_is_the_definition"),
+    line("-xp.exp(log_own) if literal else -log_own", "-log_own", "forward_is_the_definition"),
+    line("angular + a * (edge - own) if", "angular + a * (1 - own) if", "forward_is_the_definition"),
+    line("a * (1 - own) + c", "a * (1 - own)", "forward_is_the_definition"),
+    line("a * (1 - own) + c", "a * (own - 1) + c", "forward_is_the_definition"),
+    line("xp.where(far, angular, linear).mean()", "xp.where(far, angular, linear).sum()", "forward_is_the_definition"),
+    line("    dcos[right] -= s\n", "", "backward_is_the_derivative"),
+    line("        dcos *= p[right][:, None]\n", "        pass\n", "backward_is_the_derivative"),
+    line("    if not continuous:\n", "    if continuous:\n", "backward_is_the_derivative"),
+    line("        dcos *= far[:, None]\n", "        pass\n", "backward_is_the_derivative"),
+    line("xp.where(far, dcos[right], -a)", "xp.where(far, dcos[right], a)", "backward_is_the_derivative"),
+    line("xp.where(far, dcos[right], -a)", "xp.where(far, dcos[right], dcos[right] - a)", "backward_is_the_derivative"),
+    line("dcos *= widen(dy) / len(labels)", "dcos *= widen(dy)", "backward_is_the_derivative"),
+    line("dcos *= widen(dy) / len(labels)", "dcos *= 1 / len(labels)", "backward_is_linear_and_repeatable"),
+    line("    dcos = s * p\n", "    dcos = p\n    dcos *= s\n", "arguments_are_left_alone"),
+    line("edge = xp_of(x), (xp_of(x)", "edge = np, (xp_of(x)", "array_library_does_not_matter"),
+    line("log_probabilities(s * z)", "log_probabilities(np.float64(s) * z)", "float_types_are_kept"),
+    line_through_cosine("return (du - u * (u * du)", "return (du + u * (u * du)", "backward_is_the_derivative"),
 ]

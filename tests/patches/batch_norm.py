@@ -27,6 +27,14 @@ def inference(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm_inference[scale_and_shift]", old, new, law, "minidl.ops.batch_norm_inference")
 
 
+def power(old: str, new: str, law: str) -> Patch:
+    return Patch("signed_power[rows]", old, new, law, "minidl.ops.signed_power")
+
+
+def alpha(old: str, new: str, law: str) -> Patch:
+    return Patch("alpha_batch_norm[sums]", old, new, law, "minidl.ops.alpha_batch_norm")
+
+
 PATCHES = [
     compiled("own = guess + first / m", "own = first / m", "forward_is_the_definition"),
     compiled("second - first * first / m", "second", "forward_is_the_definition"),
@@ -124,4 +132,44 @@ PATCHES = [
         "array_library_does_not_matter",
     ),
     inference("* mean if bias is None", "* mean if bias is None or len(x) < 2", "batches_are_independent"),
+    power("xp_of(X).copysign(p - least, X)", "p - least", "forward_is_the_definition"),
+    power("copysign(p - least, X)", "copysign(p, X)", "forward_is_the_definition"),
+    power("    t += epsilon\n", "", "forward_is_the_definition"),
+    power("y *= along(widen(weight), y)", "y += along(widen(weight), y)", "forward_is_the_definition"),
+    power("y += along(widen(bias), y)", "y += along(widen(bias) * epsilon, y)", "forward_is_the_definition"),
+    power("        p /= t  #", "        p *= t  #", "backward_is_the_derivative"),
+    power("        p /= t  #", "        p /= t * t  #", "backward_is_the_derivative"),
+    power(
+        "p *= alpha if weight is None else along(alpha * widen",
+        "p *= 1 if weight is None else along(widen",
+        "backward_is_the_derivative",
+    ),
+    power("p *= alpha if weight is None else along(alpha * widen(weight), p)", "p *= alpha", "backward_is_the_derivative"),
+    power("channel_products(g, signed(p, X, epsilon**alpha), C)", "channel_products(g, p, C)", "backward_is_the_derivative"),
+    power("    if needs[2]:\n", "    if needs[1]:\n", "backward_is_the_derivative"),
+    power("channel_sums(g, C)", "channel_sums(g + epsilon, C)", "backward_is_linear_and_repeatable"),
+    power("        p *= g\n", "        g *= 2\n        p *= g / 2\n", "arguments_are_left_alone"),
+    power("as_rows(widen(dy))", "widen(dy).ravel('K').reshape(as_rows(x).shape)", "strides_do_not_matter"),
+    power("y = signed(above(X, epsilon)", "y = np.float64(1) * signed(above(X, epsilon)", "float_types_are_kept"),
+    power("t = xp_of(X).abs(X)", "t = np.abs(X)", "array_library_does_not_matter"),
+    power("as_rows(widen(x))\n", "as_rows(widen(x) / len(x))\n", "batches_are_independent"),
+    alpha("(widen(x), None, None, eps=eps)", "(widen(x), weight, None, eps=eps)", "forward_is_the_definition"),
+    alpha("power.forward(z, weight, bias,", "power.forward(z, weight, None,", "forward_is_the_definition"),
+    alpha("inverse_std), aux\n", "inverse_std), aux[::-1]\n", "forward_is_the_definition"),
+    alpha("z = normalised(x, mean, inverse_std)", "z = x", "backward_is_the_derivative"),
+    alpha("-inverse_std * mean", "-mean", "backward_is_the_derivative"),
+    alpha("(dz, (x, None, mean", "(dz, (x, weight, mean", "backward_is_the_derivative"),
+    alpha("(dz, (x, None, mean", "(dy, (x, None, mean", "backward_is_the_derivative"),
+    alpha("    if needs[0]:\n", "    if True:\n", "backward_is_the_derivative"),
+    alpha(
+        "(x, None, mean, inverse_std), (True",
+        "(x, None, dz.mean() + 0 * mean, inverse_std), (True",
+        "backward_is_linear_and_repeatable",
+    ),
+    alpha("x, g = widen(x), widen(dy)", "x, g = widen(x), dy.__imul__(2)", "arguments_are_left_alone"),
+    alpha("narrow(a, dy) for", "a.astype(float) for", "float_types_are_kept"),
+    alpha("return narrow(y, x), (x,", "return y, (x,", "float_types_are_kept"),
+    alpha(
+        "g = widen(x), widen(dy)\n", "g = widen(x), widen(dy) * __import__('numpy').ones(1)\n", "array_library_does_not_matter"
+    ),
 ]

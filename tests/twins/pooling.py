@@ -55,6 +55,37 @@ def adaptive_avg_pool2d(x: Any, *, output_size: tuple) -> Any:
     return functional.adaptive_avg_pool2d(x, output_size)
 
 
+def stochastic_pool2d(
+    x: Any, key: Any, *, kernel_size: tuple, stride: tuple, padding: tuple, ceil_mode: bool, training: bool
+) -> Any:
+    """PyTorch has none: its windows, sums and choice, and the numbers of our stream."""
+    import torch
+    from torch.nn import functional
+
+    from minidl.random import random_uniforms
+
+    top, bottom, left, right = padding
+    (R, S), (down, across) = kernel_size, stride
+    around = functional.pad(x, (left, right + (across - 1) * ceil_mode, top, bottom + (down - 1) * ceil_mode))
+    windows = started_inside(
+        around.unfold(2, R, down).unfold(3, S, across), x, stride, padding, ceil_mode
+    )  # [N, C, P, Q, R, S]
+    if not training:
+        return (windows * windows).sum((4, 5)) / windows.sum((4, 5))
+    N, C, P, Q = windows.shape[:4]
+    u = torch.from_numpy(random_uniforms(key.cpu().numpy(), P * Q * C)).to(x.device).reshape(N, P, Q, C).permute(0, 3, 1, 2)
+    bounds, above = [], torch.zeros_like(u)
+    for row in windows.detach().float().unbind(4):
+        along = torch.zeros_like(u)
+        for value in row.unbind(4):
+            along = along + value
+            bounds.append(above + along)
+        above = above + along
+    number = (torch.stack(bounds) <= u * above).sum(0)
+    return windows.flatten(4).gather(4, number[..., None])[..., 0]
+
+
 TWINS = {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "global_avg_pool2d": global_avg_pool2d} | {
-    "adaptive_avg_pool2d": adaptive_avg_pool2d
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "stochastic_pool2d": stochastic_pool2d,
 }

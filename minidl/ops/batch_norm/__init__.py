@@ -124,6 +124,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "resnet50.layer1": {**MAP, "C": 256, "H": 56, "W": 56},
     "resnet50.layer4": {**MAP, "C": 2048, "H": 7, "W": 7},
     "resnet20.layer1": {**MAP, "N": 128, "C": 16, "H": 32, "W": 32},
+    "alphanet.32.stage2": {**MAP, "C": 32, "H": 16, "W": 16},
     "dense": {"N": 128, "C": 4096, "spatial": 0, "weight": True, "bias": True},
 }
 

@@ -153,6 +153,8 @@ WORKLOADS = {
     "resnet50.1x1_stride2": layer(128, 256, 56, 512, 1, stride=2, bias=False),
     "resnet20.3x3": layer(128, 16, 32, 16, 3, padding=1, bias=False),
     "resnet20.3x3_stride2": layer(128, 16, 32, 32, 3, stride=2, padding=1, bias=False),
+    "alphanet.32.5x5": layer(32, 16, 32, 16, 5, padding="same", bias=False),
+    "alphanet.224.5x5": layer(32, 512, 7, 512, 5, padding="same", bias=False),
     "convnet_benchmarks.L1": layer(128, 3, 128, 96, 11, bias=False),
     "convnet_benchmarks.L2": layer(128, 64, 64, 128, 9, bias=False),
     "convnet_benchmarks.L3": layer(128, 128, 32, 128, 9, bias=False),

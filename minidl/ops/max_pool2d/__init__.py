@@ -81,6 +81,7 @@ WORKLOADS = {
     "googlenet.4a": {"N": 128, "C": 480, "H": 14, "W": 14, "kernel_size": 3, "stride": 1, "padding": 1},
     "inception_v3.pool1": {"N": 32, "C": 64, "H": 147, "W": 147, "kernel_size": 3, "stride": 2},
     "resnet50.pool1": {"N": 128, "C": 64, "H": 112, "W": 112, "kernel_size": 3, "stride": 2, "padding": 1},
+    "alphanet.224.pool1": {"N": 32, "C": 64, "H": 112, "W": 112, "kernel_size": 3, "stride": 2, "padding": 1},
 }
 
 max_pool2d = Op(
