@@ -16,6 +16,7 @@ import pytest
 
 import minidl
 from benchmarks import kernels, models, tables
+from benchmarks.experiments import __main__ as experiments
 from minidl import Tensor, cli, data, nn, optim
 from minidl.op import OPS, separate_registry
 from minidl.random import Stream, using_stream
@@ -154,6 +155,7 @@ def test_tables_of_the_benchmarks_are_made_of_the_result_files() -> None:
 def test_benchmark_commands_of_the_documents_are_understood(commands: str) -> None:
     """Every `python -m benchmarks.models ...` line is parsed by the command itself."""
     parsers = {"benchmarks.models": models.parser, "benchmarks.kernels": kernels.parser}
+    parsers["benchmarks.experiments"] = experiments.parser
     for line in commands.splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["python", "-m"] and words[2] in parsers:

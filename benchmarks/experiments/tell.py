@@ -1,0 +1,219 @@
+"""A result file as tables and sentences. Everything said is worked out from the runs in the file, here and nowhere else.
+
+An accuracy is the mean over the seeds +- its standard error, in per cent of the test images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks import report
+from benchmarks.experiments import claims, differences
+from benchmarks.experiments.differences import Difference
+
+Record = dict[str, Any]
+ABOUT = {
+    "structure": "the structure of the blocks",
+    "loss": "the loss, of alpha nets",
+    "normalisation": "the encoding of the images, for alpha nets",
+    "earlier": "nets before Alpha-Net, and Alpha-Nets as large",
+}
+READ = (
+    "Accuracies are means over the seeds ± their standard error, in per cent of the test images. Differences are taken seed by "
+    "seed, with Student's 95 % interval in brackets; it covers other seeds, not other test images or other data. Each pair is "
+    "judged for itself: of twenty intervals one is expected to miss."
+)
+
+
+def lines(record: Record) -> list[str]:
+    """The whole, in Markdown."""
+    found = ["", f"`{record['command']}`: {_made_of(record)}", "", *measured(record), ""]
+    if record["table"] in ("structure", "earlier"):
+        found += [*sizes(record), ""]
+    found += [*compared(record), ""]
+    if record["form"]["name"] == "quick" and record["table"] in claims.CLAIMED:
+        found += ["What the paper claims, of larger nets on other images:", "", *claimed(record["table"]), ""]
+    return found + [f"- {note}" for note in notes(record)] + [""]
+
+
+# ---- the figures -----------------------------------------------------------------------------------------------------
+
+
+def accuracies(record: Record, row: str, column: str) -> dict[int, float]:
+    """Seed -> per cent, of the runs that came to an end."""
+    runs = _runs(record, row, column)
+    return {run["seed"]: 100 * run["test_accuracy"] for run in runs if "test_accuracy" in run}
+
+
+def pairs(record: Record) -> list[tuple[str, str]]:
+    """(column, other): what is compared with what."""
+    columns = record["columns"]
+    if record["table"] == "earlier":
+        return [(column, columns[0]) for column in columns[1:]]
+    return [(columns[j], columns[i]) for i in range(len(columns)) for j in range(i + 1, len(columns))]
+
+
+def of_rows(record: Record, pair: tuple[str, str], rows: Sequence[str]) -> Difference | None:
+    """Of these rows, joined; in points of accuracy."""
+    each = [differences.paired(*(accuracies(record, row, column) for column in pair)) for row in rows]
+    images = next((run["images"]["test"] for run in record["rows"]), 1)
+    return differences.difference(each, least=100 / images)
+
+
+def rows_of(record: Record, pair: tuple[str, str]) -> list[str]:
+    """The rows that have both columns."""
+    return [row for row in record["rows_of"] if of_rows(record, pair, [row])]
+
+
+# ---- the tables ------------------------------------------------------------------------------------------------------
+
+
+def measured(record: Record) -> list[str]:
+    """A row for each net, a column for each of what is compared; beside it the paper's figure where the net is one of its."""
+    known = {(row, column): claims.claimed(record["table"], row, column) for row, column in _cells(record)}
+    beside = any(figure is not None for figure in known.values())
+    heads = [head for column in record["columns"] for head in ([column, "claimed"] if beside else [column])]
+    found = _head("net", *heads)
+    for row in record["rows_of"]:
+        cells = []
+        for column in record["columns"]:
+            figure = known[row, column]
+            cells += [_cell(record, row, column), *(["" if figure is None else f"{figure:.1f}"] if beside else [])]
+        found.append(_row(row, *cells))
+    return found
+
+
+def compared(record: Record) -> list[str]:
+    """Differences between the columns with their 95 % intervals, and what they say of the claims."""
+    found = _head("points of accuracy", *record["rows_of"], "all rows", "claimed", "so the claim is")
+    for pair in pairs(record):
+        rows = rows_of(record, pair)
+        joined = of_rows(record, pair, rows)
+        claim = claims.claimed_difference(record["table"], *pair, rows)
+        each = {row: of_rows(record, pair, [row]) for row in record["rows_of"]}
+        alone = [found for found in each.values() if found]
+        said = differences.verdict(claim, joined, alone) if joined and claim is not None else "not tested"
+        cells = [shown(each[row]) for row in record["rows_of"]]
+        found.append(_row(" - ".join(pair), *cells, shown(joined), "" if claim is None else f"{claim:+.1f}", said))
+    return found
+
+
+def claimed(table: str) -> list[str]:
+    """The paper's table."""
+    columns = claims.CLAIMED[table]
+    found = _head("the paper's", *columns)
+    return found + [
+        _row(f"{name}, claimed", *(f"{figures[i]:.1f}" for figures in columns.values()))
+        for i, name in enumerate(claims.VERSIONS)
+    ]
+
+
+def sizes(record: Record) -> list[str]:
+    """How large each net is, and how long a step of its training took."""
+    found = _head("net", "", "parameters", "multiply-adds", "data per layer", "ms a step")
+    for row, column in _cells(record):
+        if runs := _runs(record, row, column):
+            run, steps = runs[0], [1e3 * run["step_seconds"] for run in runs if "step_seconds" in run]
+            layers = f", {run['options']['depth']} layers" if column.startswith("equal") else ""
+            figures = (f"{run[key]:,.0f}" for key in ("parameters", "macs", "data_per_layer"))
+            found.append(_row(row, column + layers, *figures, f"{median(steps):.1f}" if steps else ""))
+    return found
+
+
+def notes(record: Record) -> list[str]:
+    """How to read it, and what it cannot say."""
+    form, table = record["form"], record["table"]
+    found = [READ]
+    if form["name"] == "quick":
+        found.append(
+            f"None of these nets is one of the paper's, and {form['recipe']['epochs']} passes over so few images end long "
+            "before training would: a difference here says which learns sooner. 'Claimed' is the mean over v1 to v4."
+        )
+    if table == "structure":
+        found.append(
+            "At one depth the alpha net has more parameters and multiply-adds than the others: its second convolution is 5x5. "
+            "The comparison at equal size is `earlier`."
+        )
+        found.append(
+            "Each structure starts as `AlphaNet` starts it: the last batch norm of a block at 1, with a shortcut at "
+            "1/sqrt(layers), which is our reading and not the paper's. In a short training this alone may decide."
+        )
+    if table == "earlier":
+        found.append(
+            "The only claim is 'approx. 3%' of v3 over ResNet-50, at another size and on other data; it stands here beside "
+            "every earlier net. 'Data per layer' is how many numbers a convolution or dense layer hands on for one image, the "
+            "mean over all. Steps are timed as the runs went, several beside each other."
+        )
+    if lost := [f"{run['row']} {run['column']} seed {run['seed']}" for run in record["rows"] if "diverged" in run]:
+        found.append(f"The loss went to infinity, and these are in no mean: {', '.join(lost)}.")
+    if table in claims.CLAIMED:
+        found.append(claims.disagreement())
+    return found
+
+
+# ---- parts -------------------------------------------------------------------------------------------------------------
+
+
+def shown(found: Difference | None) -> str:
+    """+1.2 (-0.3 to +2.7)."""
+    if found is None:
+        return ""
+    if math.isinf(found.high):
+        return f"{found.value:+.1f} (one seed)"
+    return f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+
+
+def _made_of(record: Record) -> str:
+    form, about, recipe = record["form"], record["machine"], record["form"]["recipe"]
+    load = record.get("load", 0.0)
+    counts = next((run["images"] for run in record["rows"]), {})
+    images = " / ".join(f"{n:,}" for n in counts.values())
+    of = f" ({images} images for training, validation, test)" if counts else ""
+    return (
+        f"{ABOUT[record['table']]}; {form['title']} at {form['size']}x{form['size']}{of}, {recipe['epochs']} epochs in batches "
+        f"of {recipe['batch_size']}, {recipe['optimizer']} at {recipe['lr']:g}, {len(form['seeds'])} seeds; "
+        f"{record['minutes']:.1f} minutes on {about['cores']} cores of an {about['processor']}"
+        + (f" beside other programs (load {load:.1f} at the start)" if load > report.BUSY * about["cores"] else "")
+        + (f", {record['resumed']} runs taken from before" if record["resumed"] else "")
+        + "."
+    )
+
+
+def _cells(record: Record) -> list[tuple[str, str]]:
+    return [(row, column) for row in record["rows_of"] for column in record["columns"]]
+
+
+def _runs(record: Record, row: str, column: str) -> list[Record]:
+    return [run for run in record["rows"] if (run["row"], run["column"]) == (row, column)]
+
+
+def _cell(record: Record, row: str, column: str) -> str:
+    """87.32 ± 0.41, or why it is not there."""
+    values, wanted = list(accuracies(record, row, column).values()), len(record["form"]["seeds"])
+    lost = sum("diverged" in run for run in _runs(record, row, column))
+    if not values and not lost:
+        hours = next(left["hours"] for left in record["not_measured"] if (left["row"], left["column"]) == (row, column))
+        return f"not measured: about {about(hours)}"
+    figure = differences.mean(values) if values else None
+    words = [] if figure is None else [f"{figure.value:.2f}" + ("" if figure.n == 1 else f" ± {figure.error:.2f}")]
+    if lost:
+        words.append(f"{lost} diverged")
+    if len(values) + lost < wanted:
+        words.append(f"{len(values) + lost} of {wanted} seeds")
+    return ", ".join(words)
+
+
+def about(hours: float) -> str:
+    """0.3 h, 12 h, 1,200 h."""
+    return f"{hours:,.0f} h" if hours >= 10 else f"{max(hours, 0.1):.1f} h"
+
+
+def _head(*names: str) -> list[str]:
+    return [_row(*names), "|" + "---|" * len(names)]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
