@@ -449,7 +449,7 @@ def test_the_memory_of_a_deep_net_is_forecast_from_shallower_ones(words: list[st
     memory = json.loads(capsys.readouterr().out)["memory"]
     assert memory["depths"] == [20, 38]
     for name in ("weights", "gradients", "optimizer_state", "saved", "peak"):
-        assert memory[name] == pytest.approx(getattr(measured, name), rel=0.02), name
+        assert memory[name] == pytest.approx(getattr(measured, name), rel=0.04), name
 
 
 def test_the_memory_of_the_deepest_is_told_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:
