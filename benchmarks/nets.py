@@ -26,7 +26,6 @@ NETS = {
     "googlenet": Net("GoogLeNet", "models.inception:GoogLeNet", (3, 224, 224), 1000, 16, (1.2, 1.0)),
     "resnet50": Net("ResNet-50", "models.resnet:ResNet50", (3, 224, 224), 1000, 8, (0.9, None)),
     "resnet20": Net("ResNet-20", "models.resnet:ResNet20", (3, 32, 32), 10, 128, (0.9, None)),
-    "alphanet": Net("Alpha-Net v1, 32x32", "models.alphanet:AlphaNet32", (3, 32, 32), 10, 32, (0.9, None)),
     "lenet": Net("LeNet-5", "models.lenet:LeNet5", (1, 32, 32), 10, 128, (0.7, None)),
 }
 

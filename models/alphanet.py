@@ -60,11 +60,11 @@ step with probability (l / L) (1 - survival), and in prediction F is multiplied 
 minidl.recompute.
 
 How it starts is ours too. The last batch norm of each block begins at `last_gamma`; where there is a shortcut at 1/sqrt(layers
-in all blocks), by which the first gradient is as large at any depth (the scale: De, Smith 2020, arXiv 2002.10444). Begun at 1
-the alpha structure starts with gradients that no step can follow: where batch norm's slope is as large as its spread, the
-signed power's is 1.2 times as large, and each block multiplies the gradient by a little more than 1. On digits of 16x16 its
-norm is 1e9 at 128 layers and beyond float32 at 1024; it grows about as exp(4 blocks last_gamma^2). At 0 a block first passes
-on what it gets (Goyal and others 2017, arXiv 1706.02677, section 5.1), with norms of 2 and 4, but learns late.
+in all blocks), by which the first gradient is about as large at any depth (the scale: De, Smith 2020, arXiv 2002.10444): on
+digits of 16x16 its norm is 15 at 128 layers and 21 at 1024. Begun at 1 the alpha structure starts with gradients that no step
+can follow, 1e9 and past float32: where batch norm's slope is as large as its spread, the signed power's is 1.2 times as large,
+and each block multiplies the gradient by a little more than 1; the norm grows about as exp(4 blocks last_gamma^2). At 0 a block
+first passes on what it gets (Goyal and others 2017, arXiv 1706.02677, section 5.1), with norms of 2 and 4, but learns late.
 
 All else is as in resnet.py: the stem, no bias beside a batch norm, He's weights.
 """

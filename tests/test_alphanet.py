@@ -419,7 +419,7 @@ def little_recursion() -> Iterator[None]:
         sys.setrecursionlimit(was)
 
 
-@pytest.mark.parametrize("recompute", [None, "block", "stage"])
+@pytest.mark.parametrize("recompute", [None, *(pytest.param(part, marks=pytest.mark.nightly) for part in ("block", "stage"))])
 def test_a_thousand_layers_need_no_recursion(recompute: str | None, tmp_path: Path) -> None:
     AlphaNet32(depth=8, size=9, recompute=recompute)(Tensor(np.zeros((1, 3, 9, 9), np.float32)))  # what is made once
     with little_recursion():
@@ -438,7 +438,15 @@ def test_a_thousand_layers_need_no_recursion(recompute: str | None, tmp_path: Pa
 # ---- memory ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [[], ["--set", "structure=residual"], ["--set", "recompute=block"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        pytest.param(["--set", "structure=residual"], marks=pytest.mark.nightly),
+        pytest.param(["--set", "recompute=block"], marks=pytest.mark.nightly),
+    ],
+    ids=" ".join,
+)
 def test_the_memory_of_a_deep_net_is_forecast_from_shallower_ones(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Depth 80 measured itself, and along the line through 20 and 38."""
     file = str(Path(__file__).parent.parent / "models" / "alphanet.py")
@@ -449,7 +457,8 @@ def test_the_memory_of_a_deep_net_is_forecast_from_shallower_ones(words: list[st
     memory = json.loads(capsys.readouterr().out)["memory"]
     assert memory["depths"] == [20, 38]
     for name in ("weights", "gradients", "optimizer_state", "saved", "peak"):
-        assert memory[name] == pytest.approx(getattr(measured, name), rel=0.04), name
+        near = 0.05 if name == "peak" else 0.02  # of nets as small as these Python's own objects blur the peak
+        assert memory[name] == pytest.approx(getattr(measured, name), rel=near), name
 
 
 def test_the_memory_of_the_deepest_is_told_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:

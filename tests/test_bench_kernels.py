@@ -85,6 +85,7 @@ def test_table_file_and_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "GFLOP/s in a matrix product" in out
 
 
+@pytest.mark.nightly
 def test_only_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert kernels.main([*QUICK, "--kernel", "window"]) == 0
     assert [row[2] for row in rows_of(capsys.readouterr().out)] == ["window", "window"]
@@ -223,6 +224,7 @@ def test_the_largest_difference(tmp_path: Path) -> None:
     assert kernels.largest_difference(saved("e", y=a), saved("f", y=a[:1])) == ("the shape of y", float("inf"))
 
 
+@pytest.mark.nightly
 @pytest.mark.parity
 def test_lrn_beside_pytorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
