@@ -300,7 +300,7 @@ class AlphaNet(nn.Module):
             setattr(self, f"layer{i + 1}", stage)
             channels = width
         self.stages = [f"layer{i + 1}" for i in range(len(self.widths))]
-        angles = (self.scale if s is None else s, m)
+        self.s, self.m = angles = (self.scale if s is None else s, m)
         self.heads = {"fc": self.widths[-1]}
         self.heads |= {f"aux{i + 1}": width for i, width in enumerate(self.widths[:-1]) if auxiliary}
         for name, width in self.heads.items():
