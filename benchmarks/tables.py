@@ -27,7 +27,7 @@ from benchmarks.nets import NETS
 README = Path(__file__).parent / "README.md"
 READMES = (README, README.parent.parent / "README.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
-MEASURED = ("structure", "loss")  # of the experiments, quick
+MEASURED = ("structure", "loss", "normalisation", "earlier")  # of the experiments, quick
 KINDS = {"stock": "PyTorch", "tuned": "PyTorch tuned"}
 LONGEST = 12  # rows of a profile
 

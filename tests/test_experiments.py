@@ -67,12 +67,17 @@ def test_depths_that_come_nearest() -> None:
     assert earlier.nearest(126, lambda depth: 10 * depth) == 12
     assert earlier.nearest(1, lambda depth: 10 * depth) == 8
     assert earlier.nearest(8.97, float) == 10  # by the ratio; by the distance it would be 8
-    figures = {row: {} for row in earlier.QUICK}
+    figures: dict[str, dict[str, dict[str, float]]] = {row: {} for row in earlier.QUICK}
     for row, column, net, options in earlier.cells(True, 16):
         figures[row][column] = earlier.facts(net, options)
     for of in figures.values():
         assert of["equal parameters"]["parameters"] / of["earlier"]["parameters"] == pytest.approx(1, abs=0.25)
         assert of["equal MACs"]["macs"] / of["earlier"]["macs"] == pytest.approx(1, abs=0.25)
+    for quick, size in ((True, 10), (False, 16), (False, 32)):
+        cells = earlier.cells(quick, size)
+        for column in earlier.COLUMNS[1:]:
+            depths = [options["depth"] for _, there, _, options in cells if there == column]
+            assert len(set(depths)) == len(depths)  # no run in two rows of a column: they would not be independent
     assert earlier.facts("models.resnet:ResNet20", {}) | {"data_per_layer": 0} == {
         "parameters": 269_722,
         "macs": 40_551_040,

@@ -1,7 +1,8 @@
 """Alpha-Nets as large as the nets before them: once with as many parameters, once with as many multiply-adds.
 
 The earlier nets are those of models/ for small images, as they are. Alpha-Net's depth can be any even number from 8 on: the one
-whose parameters (or multiply-adds) come nearest, by their ratio, is taken, and the table says how near that is.
+whose parameters (or multiply-adds) come nearest, by their ratio, is taken, and the table says how near that is. The earlier
+nets are of different sizes, for two as large would be set beside the same Alpha-Nets, and their rows would not be independent.
 
 'Data per layer' is a phrase that nobody defines. Here it is how many numbers a layer hands on for one image: the mean over all
 convolutions and dense layers of the size of their output.
@@ -20,11 +21,11 @@ from minidl.summary import Summary, summarise
 
 COLUMNS = ("earlier", "equal parameters", "equal MACs")
 NETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain, 20 layers": ("models.resnet:PlainNet", {"depth": 20}),
+    "plain, 14 layers": ("models.resnet:PlainNet", {"depth": 14}),
     "ResNet-20": ("models.resnet:ResNet20", {}),
     "ResNet-56": ("models.resnet:ResNet56", {}),
 }
-QUICK = ("plain, 20 layers", "ResNet-20")
+QUICK = ("plain, 14 layers", "ResNet-20")
 ALPHANET, USUAL = "models.alphanet:AlphaNet32", {"structure": "alpha", "loss": "softmax"}
 LEAST, MOST = 8, 256  # layers that are tried
 WEIGHTED = ("conv2d", "linear")
