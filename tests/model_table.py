@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
+
 from models.alexnet import AlexNet, AlexNet32
 from models.alexnet_listings import KerasAlexNet, SixClassAlexNet, SlidesAlexNet, TorchvisionAlexNet
 from models.alphanet import AlphaNet, AlphaNet32
@@ -46,6 +48,12 @@ class Row(NamedTuple):
     def build(self, **more: Any) -> Any:
         """The model."""
         return self.cls(**{**self.options, **more})
+
+    @property
+    def at_night(self) -> bool:
+        """Whether it repeats, at another depth, what rows of the day show."""
+        version, whole = self.options.get("version", 1), "structure" not in self.options
+        return version in (2, 3) or (version == 4 and not whole)
 
     def __str__(self) -> str:
         """As tests and docstrings write it: VGG16, or VGG16 batch_norm=True."""
@@ -139,3 +147,9 @@ TABLE = [
         Row(AlphaNet32, 15_118_355, 1_798_488_704, least=21, smallest=21, options={"kernels": (5, 10)}),
     ],
 ]
+
+
+def each(rows: list[Row]) -> pytest.MarkDecorator:
+    """Run a test once for each row."""
+    night = pytest.mark.nightly
+    return pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=[night] * row.at_night) for row in rows])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_table import TABLE, Row
+from model_table import TABLE, Row, each
 
 import minidl
 from minidl import Tensor
@@ -35,7 +35,7 @@ DROPOUTS = {  # class and variant -> (probability, features) of each call in tra
 }
 
 
-@pytest.mark.parametrize("row", TABLE, ids=str)
+@each(TABLE)
 def test_dropout_is_where_the_papers_have_it(row: Row) -> None:
     heard = []
 

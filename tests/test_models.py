@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from model_table import TABLE, Row
+from model_table import TABLE, Row, each
 
 import minidl
 from minidl import Tensor, data, nn, optim
@@ -27,8 +27,8 @@ from models.lenet import LeNet5, LeNet1998
 FOLDER = Path(__file__).parent.parent / "models"
 
 
-every_model = pytest.mark.parametrize("row", TABLE, ids=str)
-every_learner = pytest.mark.parametrize("row", [row for row in TABLE if row.learns is not None], ids=str)
+every_model = each(TABLE)
+every_learner = each([row for row in TABLE if row.learns is not None])
 
 
 def count(module: nn.Module) -> int:
@@ -181,7 +181,7 @@ def test_other_images_are_told_which_sizes_pass(row: Row) -> None:
             model(Tensor(np.zeros((1, C + 1, row.least, row.least), np.float32)))
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.smallest], ids=str)
+@each([row for row in TABLE if row.smallest])
 def test_a_model_is_built_for_any_size_that_it_can_take(row: Row) -> None:
     assert row.smallest is not None
     with minidl.shapes_only():
@@ -195,7 +195,7 @@ def test_a_model_is_built_for_any_size_that_it_can_take(row: Row) -> None:
             row.build(size=row.smallest - 1)
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.smallest], ids=str)
+@each([row for row in TABLE if row.smallest])
 def test_the_advice_to_build_it_for_another_size_can_be_followed(row: Row) -> None:
     assert row.smallest is not None
     with minidl.shapes_only():
@@ -270,7 +270,7 @@ def trained_weights(row: Row, seed: int) -> dict[str, np.ndarray]:
     return model.state_dict()
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.learns == {}], ids=str)
+@each([row for row in TABLE if row.learns == {}])
 def test_same_seed_same_bits(row: Row) -> None:
     first, second = trained_weights(row, 1), trained_weights(row, 1)
     assert all(np.array_equal(first[name], second[name]) for name in first)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-from model_table import TABLE, Row
+from model_table import TABLE, Row, each
 from safetensors.numpy import save_file
 
 import minidl
@@ -60,7 +60,7 @@ def test_heads_are_found_without_numbers_and_without_chance() -> None:
     assert heads(lambda n: Net()) == []
 
 
-@pytest.mark.parametrize("row", TABLE, ids=str)
+@each(TABLE)
 def test_every_model_of_the_course_has_a_head(row: Row) -> None:
     """The last layer of the net as it predicts, and heads that only training uses."""
     found = heads(lambda n: row.build(classes=n))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_table import TABLE, Row
+from model_table import TABLE, Row, each
 from safetensors.numpy import save_file
 from test_weights_hostile import made
 
@@ -346,7 +346,7 @@ def test_options_are_what_json_can_say() -> None:
     assert options_of(Odd(lambda x: x, nn.ReLU()))["activation"] == "<lambda>"
 
 
-@pytest.mark.parametrize("row", TABLE, ids=str)
+@each(TABLE)
 def test_the_courses_models_keep_their_options(row: Row) -> None:
     """What is not kept as an attribute is not in the header, and a file of another variant would pass."""
     with minidl.shapes_only():

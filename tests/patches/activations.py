@@ -152,7 +152,7 @@ MAXOUT = [
 PATCHES = [
     *machinery("minidl.ops.activations", " ".join(TODAY), UNARY + UNARY_WITH_A_SLOPE),
     *machinery("minidl.ops.activations_classic", " ".join(CLASSIC), UNARY),
-    *machinery("minidl.ops.activations_classic", " ".join(set(CLASSIC) - {"binary_step"}), UNARY_WITH_A_SLOPE),
+    *machinery("minidl.ops.activations_classic", " ".join(name for name in CLASSIC if name != "binary_step"), UNARY_WITH_A_SLOPE),
     *formulas("minidl.ops.activations", TODAY),
     *formulas("minidl.ops.activations_classic", CLASSIC),
     *formulas("minidl.ops.prelu", {"prelu": PRELU}),
