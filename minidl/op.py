@@ -253,7 +253,8 @@ class Op:
         if not name and not (type(arrays[0]) is np.ndarray and arrays[0].dtype == np.float32):
             name = self.default
         try:
-            key = (name, shapes, tuple(attrs.values()), None if name else (now.batch, now.compiled))
+            values = tuple(attrs.values())  # and their types: 1 == 1.0 == True, and not all of them are allowed
+            key = (name, shapes, values, tuple([*map(type, values)]), None if name else (now.batch, now.compiled))
             if (plan := self._plans.get(key)) is not None:
                 return plan
         except TypeError:  # an attribute that cannot be hashed (a list): check every time

@@ -163,3 +163,11 @@ def test_conv_transpose2d_errors_teach(message: str) -> None:
         minidl.conv_transpose2d(*inputs, **attrs)
     assert str(error.value).startswith("conv_transpose2d: ")
     assert message in str(error.value)
+
+
+def test_a_stride_that_equals_a_right_one_is_no_right_one() -> None:
+    """1 == 1.0: a call that went well must not open the door to the other."""
+    x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    minidl.conv2d(x, w, stride=1)
+    with pytest.raises(ValueError, match="stride must be an int or a pair"):
+        minidl.conv2d(x, w, stride=1.0)

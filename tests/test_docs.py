@@ -9,6 +9,7 @@ import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -41,10 +42,23 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert kinds <= {"python", ""}
 
 
+@contextmanager
+def nothing_registered() -> Iterator[None]:
+    """Ops and kernels that an example registers are gone when it ends."""
+    kept = {name: dict(op.kernels) for name, op in OPS.items()}
+    try:
+        with separate_registry():
+            yield
+    finally:
+        for name, before in kept.items():
+            OPS[name].kernels.clear()
+            OPS[name].kernels.update(before)
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with separate_registry():
+    with nothing_registered():
         exec(compile(code, "a block of the documents", "exec"), {"__name__": "block"})
 
 
@@ -90,7 +104,7 @@ EXAMPLES = list(examples())
 def test_example_prints_what_it_says(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner, said = doctest.DocTestRunner(verbose=False), []
-    with separate_registry(), using_stream(Stream(0)):
+    with nothing_registered(), using_stream(Stream(0)):
         runner.run(example, out=said.append)
     assert runner.failures == 0, "".join(said)
 

@@ -166,7 +166,8 @@ def lent(submission: Submission) -> str:
 
 def saved_description(kernel: Kernel) -> str:
     """The lines of a kernel's docstring that say what `saved` holds."""
-    texts = (sys.modules[kernel.forward.__module__].__doc__, kernel.forward.__doc__, kernel.op.__doc__)
+    module = sys.modules.get(kernel.forward.__module__)  # none for a kernel typed at a prompt
+    texts = (module and module.__doc__, kernel.forward.__doc__, kernel.op.__doc__)
     for text in texts:
         if match := re.search(r"^[ ]*saved\b.*(?:\n(?![ ]*\w+[ ,\w]* : )[ ]+\S.*)*", text or "", re.MULTILINE):
             return " ".join(match[0].split())

@@ -149,10 +149,12 @@ MAXOUT = [
     ("    p = x.reshape", "    p = (x - x.mean(axis=0)).reshape", BATCH),
 ]
 
+SLOPED = [name for name in CLASSIC if name != "binary_step"]
+
 PATCHES = [
     *machinery("minidl.ops.activations", " ".join(TODAY), UNARY + UNARY_WITH_A_SLOPE),
     *machinery("minidl.ops.activations_classic", " ".join(CLASSIC), UNARY),
-    *machinery("minidl.ops.activations_classic", " ".join(name for name in CLASSIC if name != "binary_step"), UNARY_WITH_A_SLOPE),
+    *machinery("minidl.ops.activations_classic", " ".join(SLOPED), UNARY_WITH_A_SLOPE),
     *formulas("minidl.ops.activations", TODAY),
     *formulas("minidl.ops.activations_classic", CLASSIC),
     *formulas("minidl.ops.prelu", {"prelu": PRELU}),
