@@ -43,7 +43,6 @@ OURS_NAMES = ("minidl", COMPILED)
 SMALL = "lenet"  # the net of the warm-up
 TURN = 0.3  # seconds of steps in a turn, at least
 LOSS_TOLERANCE = 1e-4  # of the loss
-TOLERANCE = 0.25  # of a gradient's norm. Rounding grows through 50 layers: PyTorch's two layouts differ by 0.09 in ResNet-50
 TABLE = report.Table(
     {"net ": 9, "batch": 5, "rival ": 25, "forward": 8, "backward": 8, "optimiser": 9, "step, ms (95 %)": 22, "images/s": 8}
     | {"peak": 6, "x torch": 16, "x tuned": 16, "memory": 6}
@@ -147,7 +146,7 @@ class Bench:
             worker.call("warm_up", net=SMALL, weights=str(small))
             worker.call("load", weights=str(weights), **place)
             firsts[name] = worker.call("first")
-            if why := difference(name, firsts[name], firsts["minidl"]):
+            if why := difference(NETS[place["net"]].rounding, firsts[name], firsts["minidl"]):
                 yield place | {"rival": name, "refused": why}
                 return
         peaks = {name: worker.call("peak") for name, worker in workers.items()}
@@ -185,16 +184,16 @@ class Bench:
         return path
 
 
-def difference(name: str, theirs: Row, ours: Row) -> str | None:
-    """One line on what the first pass of a rival has that ours has not, or None."""
+def difference(rounding: float, theirs: Row, ours: Row) -> str | None:
+    """One line on what the first pass of a rival has that ours has not, or None. `rounding` is the net's."""
     if not abs(theirs["loss"] - ours["loss"]) <= LOSS_TOLERANCE * abs(ours["loss"]):
         return f"the first loss is {theirs['loss']:.6g}, minidl's {ours['loss']:.6g}; not the same net, so nothing was timed"
     a, b = theirs["gradients"], ours["gradients"]
     if a.keys() != b.keys():
         return f"its parameters are not minidl's: {', '.join(sorted(a.keys() ^ b.keys())[:3])}"
-    least = TOLERANCE * math.hypot(*(norm for norm, *_ in b.values())) / len(b)  # of small gradients rounding is a larger part
+    least = rounding * math.hypot(*(norm for norm, *_ in b.values())) / len(b)  # of small gradients rounding is a larger part
     for key in b:
-        gap, allowed = math.dist(a[key][1:], b[key][1:]), max(TOLERANCE * b[key][0], least)
+        gap, allowed = math.dist(a[key][1:], b[key][1:]), max(rounding * b[key][0], least)
         if not gap <= allowed:
             return f"the first gradient of {key} is {gap / max(b[key][0], 1e-30):.1e} of its norm away from minidl's"
     return None

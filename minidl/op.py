@@ -254,7 +254,7 @@ class Op:
             name = self.default
         try:
             values = tuple(attrs.values())  # and their types: 1 == 1.0 == True, and not all of them are allowed
-            key = (name, shapes, values, tuple([*map(type, values)]), None if name else (now.batch, now.compiled))
+            key = (name, shapes, values, tuple(map(type, values)), None if name else (now.batch, now.compiled))
             if (plan := self._plans.get(key)) is not None:
                 return plan
         except TypeError:  # an attribute that cannot be hashed (a list): check every time
