@@ -103,8 +103,8 @@ def measured(depths: Sequence[int], structure: str, batch: int, rounds: int) -> 
     ]
 
 
-def told(rows: list[dict[str, Any]], time_fit: Fit, memory_fit: Fit) -> str:
-    """The table, and the lines through it."""
+def told(rows: list[dict[str, Any]], time_fit: Fit, memory_fit: Fit) -> list[str]:
+    """The table, and in words the lines through it."""
     table = report.Table(
         {"layers": 6, "step, s": 8, "a layer, ms": 11, "off": 6, "memory, MB": 10, "a layer, kB": 11, "off ": 6}
     )
@@ -113,11 +113,12 @@ def told(rows: list[dict[str, Any]], time_fit: Fit, memory_fit: Fit) -> str:
         depth, seconds, size = row["depth"], row["seconds"], row["bytes"]
         cells = [f"{depth:,}", f"{seconds:.2f}", f"{1e3 * seconds / depth:.2f}", f"{slow:+.1%}"]
         lines.append(table.row([*cells, f"{size / 1e6:.0f}", f"{size / 1e3 / depth:.0f}", f"{large:+.1%}"]))
-    for name, found, unit, scale in (("time", time_fit, "ms", 1e3), ("memory", memory_fit, "kB", 1e-3)):
+    lines.append("")
+    for name, found, unit, scale in (("Time", time_fit, "ms", 1e3), ("Memory", memory_fit, "kB", 1e-3)):
         line = f"{scale * found.offset:+.1f} {unit} + {scale * found.slope:.3f} {unit} a layer"
         verdict = "proportional" if found.worst <= WITHIN else "NOT proportional"
-        lines.append(f"{name}: {line}; {verdict}, within {found.worst:.1%}")
-    return "\n".join(lines)
+        lines.append(f"{name}: {line}; {verdict}, within {found.worst:.1%}.")
+    return lines
 
 
 def plot(rows: list[dict[str, Any]], time_fit: Fit, memory_fit: Fit, structure: str, path: Path) -> None:
@@ -151,7 +152,7 @@ def main(words: list[str] | None = None) -> int:
     with minidl.threads(args.threads):
         rows = measured(args.depths, args.structure, args.batch, args.rounds)
     fits = [fit(args.depths, [row[key] for row in rows]) for key in ("seconds", "bytes")]
-    print(told(rows, *fits))
+    print(*told(rows, *fits), sep="\n")
     facts = {"structure": args.structure, "batch": args.batch, "rounds": args.rounds, "threads": args.threads}
     fitted = {name: found._asdict() for name, found in zip(("time", "memory"), fits, strict=True)}
     machine = report.machine()

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, stats
+from benchmarks import depth, report, signals, stats
 from benchmarks.experiments import tell
 from benchmarks.nets import NETS
 
@@ -120,13 +120,27 @@ def calibration(record: Row) -> list[str]:
     return lines
 
 
+def costs_of_depth(record: Row) -> list[str]:
+    """A step's time and memory by the number of layers."""
+    fits = (depth.Fit(**record["fit"][name]) for name in ("time", "memory"))
+    return [*_made_by(record), *depth.told(record["rows"], *fits)]
+
+
+def sizes_of_signals(record: Row) -> list[str]:
+    """Of maps and gradients in the first step."""
+    return ["", f"`{record['command']}`:", "", *signals.told(record["rows"])]
+
+
 TABLES: dict[str, Callable[[Row], list[str]]] = {
     "speed": speed,
     "models": models,
+    "alphanet": models,
     "crossover": models,
     "kernels": kernels,
     "choices": choices,
     "calibration": calibration,
+    "depth": costs_of_depth,
+    "signals": sizes_of_signals,
     **{f"{table}_quick": tell.lines for table in MEASURED},
 }
 SHORT = {"speed": "models"}  # table -> the result file that it is made of
@@ -134,6 +148,8 @@ PICTURES = {
     "models": "PyTorch's time of a training step over ours, net by net",
     "crossover": "images a second by batch size, a line for every rival",
     "kernels": "PyTorch's time over that of our fastest kernel, workload by workload",
+    "depth": "time and memory of a training step over the number of layers, on a line through 0",
+    "signals": "maps and gradients block by block, of both structures, at 128 and 1,024 layers",
     **{f"{table}_quick": f"{tell.ABOUT[table]}: how each net learnt, and the differences" for table in MEASURED},
 }
 

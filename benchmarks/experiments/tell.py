@@ -88,7 +88,7 @@ def measured(record: Record) -> list[str]:
 
 def compared(record: Record) -> list[str]:
     """Differences between the columns with their 95 % intervals, and what they say of the claims."""
-    found = _head("points of accuracy", *record["rows_of"], "all rows", "claimed", "so the claim is")
+    found = _head("points of accuracy", *record["rows_of"], "all rows", "claimed", "here the claim is")
     for pair in pairs(record):
         rows = rows_of(record, pair)
         joined = of_rows(record, pair, rows)
@@ -130,7 +130,9 @@ def notes(record: Record) -> list[str]:
     if form["name"] == "quick":
         found.append(
             f"None of these nets is one of the paper's, and {form['recipe']['epochs']} passes over so few images end long "
-            "before training would: a difference here says which learns sooner. 'Claimed' is the mean over v1 to v4."
+            "before training would: a difference here says which learns sooner."
+            + " 'Claimed' is the mean over v1 to v4."
+            * (table in claims.CLAIMED)
         )
     if table == "structure":
         found.append(
