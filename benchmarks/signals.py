@@ -3,9 +3,9 @@
     python -m benchmarks.signals     both deep structures, v1 and v4, the last batch norms begun at 1 and as AlphaNet begins
                                      them; writes results/signals.json and .png
 
-Digits of 16x16, 32 of them, before any training. L: layers in all blocks. `maps`: root mean square of a block's output. `gradients`: of the loss by that
-output, over that by the last block's, so that 1 means that all of it arrives. `norm`: of the gradient by all weights together,
-what a step of SGD would be multiplied by.
+Digits of 16x16, 32 of them, before any training. L: layers in all blocks. `maps`: root mean square of a block's output.
+`gradients`: of the loss by that output, over that by the last block's, so that 1 means that all of it arrives. `norm`: of the
+gradient by all weights together, what a step of SGD would be multiplied by.
 """
 
 from __future__ import annotations

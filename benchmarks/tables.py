@@ -27,7 +27,8 @@ from benchmarks.nets import NETS
 README = Path(__file__).parent / "README.md"
 READMES = (README, README.parent.parent / "README.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
-MEASURED = ("structure", "loss", "normalisation", "earlier")  # of the experiments, quick
+FORMS = ("quick", "digits_adam")  # of the experiments, those that were measured
+MEASURED = [f"{table}_{form}" for form in FORMS for table in ("structure", "loss", "normalisation", "earlier")]
 KINDS = {"stock": "PyTorch", "tuned": "PyTorch tuned"}
 LONGEST = 12  # rows of a profile
 
@@ -141,7 +142,7 @@ TABLES: dict[str, Callable[[Row], list[str]]] = {
     "calibration": calibration,
     "depth": costs_of_depth,
     "signals": sizes_of_signals,
-    **{f"{table}_quick": tell.lines for table in MEASURED},
+    **dict.fromkeys(MEASURED, tell.lines),
 }
 SHORT = {"speed": "models"}  # table -> the result file that it is made of
 PICTURES = {
@@ -150,7 +151,7 @@ PICTURES = {
     "kernels": "PyTorch's time over that of our fastest kernel, workload by workload",
     "depth": "time and memory of a training step over the number of layers, on a line through 0",
     "signals": "maps and gradients block by block, of both structures, at 128 and 1,024 layers",
-    **{f"{table}_quick": f"{tell.ABOUT[table]}: how each net learnt, and the differences" for table in MEASURED},
+    **{name: f"{tell.ABOUT[name.partition('_')[0]]}: how each net learnt, and the differences" for name in MEASURED},
 }
 
 

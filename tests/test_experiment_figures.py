@@ -20,8 +20,8 @@ def test_means_and_differences_by_hand() -> None:
     assert differences.paired({0: 5.0, 1: 7.0, 3: 1.0}, {1: 3.0, 0: 4.0, 2: 9.0}) == [1.0, 4.0]
     half = 4.303 * math.sqrt(7 / 3)
     assert differences.difference([[1.0, 2.0, 6.0]]) == (3.0, pytest.approx(3 - half), pytest.approx(3 + half), 3)
-    # rows of 3 and 2: means 3 and 10, squares 14 and 8, so s^2 = 22 / 3 with 3 degrees of freedom
-    half = 3.182 * math.sqrt(22 / 3) * math.sqrt(1 / 3 + 1 / 2) / 2
+    # rows of 3 and 2: means 3 and 10, squares 14 and 8, so variances 7 / 3 and 4: freedom 40.1 / (2.7 + 16), and that is 2
+    half = 4.303 * math.sqrt(7 / 3 + 4) / 2
     assert differences.difference([[1.0, 2.0, 6.0], [], [8.0, 12.0]]) == (
         6.5,
         pytest.approx(6.5 - half),
@@ -43,13 +43,16 @@ def test_few_seeds_say_little() -> None:
 
 
 def test_the_interval_holds_the_truth_in_95_of_100_draws() -> None:
-    """Rows that lie apart, by far more than the seeds do, and of unequal length."""
-    rng, held, trials = np.random.default_rng(0), 0, 4000
-    for _ in range(trials):
-        found = differences.difference([list(-40 + rng.standard_normal(3)), list(50 + rng.standard_normal(2))])
-        assert found is not None
-        held += found.low <= 5 <= found.high
-    assert held / trials == pytest.approx(0.95, abs=0.012)
+    """Rows that lie apart, by far more than the seeds do, and spread unequally; with the freedom rounded down it is wider."""
+    rng, trials = np.random.default_rng(0), 4000
+    for spreads in ((1, 1, 1, 1), (0.3, 0.3, 0.3, 4), (0.3, 2.1, 3.8, 4.4)):
+        held = 0
+        for _ in range(trials):
+            rows = [list(middle + s * rng.standard_normal(3)) for middle, s in zip((-40, 50, 0, 10), spreads, strict=True)]
+            found = differences.difference(rows)
+            assert found is not None
+            held += found.low <= 5 <= found.high
+        assert 0.94 <= held / trials <= 0.985, spreads
 
 
 def test_students_t_goes_on_where_the_table_ends() -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from experiment_fakes import TINY, made_up
+from experiment_fakes import TINY, made_up, record_of
+from matplotlib.figure import Figure
 
+import minidl
 from benchmarks.experiments import __main__ as command
-from benchmarks.experiments import claims, earlier, plan, runs
+from benchmarks.experiments import claims, earlier, picture, plan, runs
 from benchmarks.experiments.plan import Cell, Job
+from minidl import data, nn
 from minidl.recipe import Recipe
 from minidl.summary import Layer, Summary
 from minidl.train import Diverged
@@ -201,7 +204,8 @@ def test_a_tiny_table_is_trained_told_and_drawn(tmp_path: Path, monkeypatch: pyt
     beside = json.loads((tmp_path / "structure_quick.json").read_text(encoding="utf-8"))
     assert [run["curves"] for run in alone["rows"]] == [run["curves"] for run in beside["rows"]]
     assert [run["test_accuracy"] for run in alone["rows"]] == [run["test_accuracy"] for run in beside["rows"]]
-    assert len({run["test_loss"] for run in alone["rows"]}) == 6
+    assert len({run["test_loss"] for run in alone["rows"]}) == 8
+    assert [(step["row"], step["seconds"] > 0) for step in alone["steps"]] == [("depth=8", True)] * 4
     assert alone["rows"][0]["images"] == {"train": 40, "validation": 357, "test": 355}
     text = (tmp_path / "structure_quick.md").read_text(encoding="utf-8")
     assert "| depth=8 |" in text
@@ -219,7 +223,39 @@ def test_a_loss_that_is_lost_is_a_result(monkeypatch: pytest.MonkeyPatch) -> Non
     found = runs.train(Job(plan.cells("structure", TINY)[0], TINY, 0))
     assert found["diverged"] == "epoch 2, step 1: the loss is nan"
     assert "test_accuracy" not in found
-    assert (found["curves"]["val_loss"], found["step_seconds"]) == ([1.0], 0.5)
+    assert found["curves"]["val_loss"] == [1.0]
+
+
+def test_statistics_are_those_of_all_training_images_by_the_last_weights() -> None:
+    minidl.manual_seed(0)
+    norm, rng = nn.BatchNorm2d(2), np.random.default_rng(0)
+    norm.running_mean.add_(9)
+    x = rng.standard_normal((30, 2, 3, 4), dtype=np.float32) + 5
+    runs.renew_statistics(norm, data.Dataset(x, np.zeros(30, int), ("a",)), 10)
+    assert norm.running_mean.numpy() == pytest.approx(x.mean(axis=(0, 2, 3)), rel=1e-5)
+    each = [part.var(axis=(0, 2, 3), ddof=1) for part in np.split(x, 3)]
+    assert norm.running_var.numpy() == pytest.approx(np.mean(each, axis=0), rel=1e-5)
+    assert norm.momentum == 0.1
+
+
+def test_all_structures_begin_alike() -> None:
+    """What the structures are compared by must not be how they begin; the last column says what that does."""
+    begins = {}
+    for cell in plan.cells("structure", plan.quick())[:4]:
+        model = runs.model_of(cell, plan.quick())
+        begins[cell.column] = float(model.layer1[0].bn2.weight.numpy()[0])
+    assert begins.pop("residual, begun at 1") == 1
+    assert list(begins.values()) == pytest.approx([6**-0.5] * 3)
+
+
+def test_a_run_that_diverged_cuts_no_curve() -> None:
+    rows = [made_up(job) for job in plan.jobs(plan.cells("loss", TINY)[:3], TINY)]
+    del rows[0]["test_accuracy"]
+    rows[0] |= {"diverged": "epoch 1", "curves": {name: [] for name in runs.CURVES}}
+    figure = Figure()
+    axis = figure.subplots()
+    picture._curves(axis, record_of("loss", rows), "depth=8")
+    assert [len(line.get_xdata()) for line in axis.get_lines()] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(

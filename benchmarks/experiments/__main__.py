@@ -1,7 +1,8 @@
 """Alpha-Net's claims, measured over several seeds.
 
     python -m benchmarks.experiments structure --quick    under three minutes on two cores; also loss, normalisation, earlier
-    python -m benchmarks.experiments structure            v1, 128 layers, on the digits at 16x16: hours
+    python -m benchmarks.experiments structure --recipe adam    v1, 128 layers, on the digits at 16x16: half an hour
+    python -m benchmarks.experiments structure            the same by the paper's recipe: hours
     python -m benchmarks.experiments structure --data FOLDER --hours 20    on images of your own; v2, v3, v4 while time lasts
 
 Each finished run is kept in a folder (--work): the same command, typed again, goes on where it was stopped.
@@ -22,11 +23,11 @@ from typing import Any
 from benchmarks import options, report
 from benchmarks.experiments import picture, plan, tell
 from benchmarks.experiments.plan import Cell, Form, Job
-from benchmarks.experiments.runs import Store, work
+from benchmarks.experiments.runs import Store, step_times, work
 from minidl.doctor import available_cores
 
 WORK = "runs/experiments"
-FULL_ONLY = ("data", "seeds", "epochs", "limit", "hours")
+FULL_ONLY = ("data", "recipe", "seeds", "epochs", "limit", "hours")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -55,8 +56,9 @@ def parser() -> argparse.ArgumentParser:
     add("table", choices=plan.COLUMNS, help="what is compared")
     add("--quick", action="store_true", help="nets of 8 to 26 layers, a few epochs on the digits")
     add("--data", metavar="FOLDER", help="images, such as CIFAR-10's; the digits if not given")
+    add("--recipe", choices=plan.RECIPES, help="SGD as in the paper, or Adam with a cosine (paper)")
     add("--seeds", type=options.whole, metavar="N", help="runs of each net (3)")
-    add("--epochs", type=options.whole, metavar="N", help="(30 on the digits, 15 on a folder)")
+    add("--epochs", type=options.whole, metavar="N", help="(30 on the digits, 12 with Adam; 15 on a folder)")
     add("--limit", type=options.whole, metavar="N", help="training images (all digits, 5000 of a folder)")
     add("--hours", type=number, metavar="X", help="go on to v2, v3, v4 while time lasts; 0 shows what is there")
     add("--jobs", type=options.whole, default=available_cores(), metavar="N", help="runs at a time, each on a core (all)")
@@ -84,7 +86,7 @@ def form_of(args: argparse.Namespace) -> Form:
         if given := [name for name in FULL_ONLY if getattr(args, name) is not None]:
             raise ValueError(f"--quick is always the same; leave out --{given[0]}, or leave out --quick")
         return plan.quick()
-    return plan.full(args.data, args.seeds or 3, args.epochs, args.limit)
+    return plan.full(args.data, args.seeds or 3, args.epochs, args.limit, args.recipe or "paper")
 
 
 # ---- measuring ---------------------------------------------------------------------------------------------------------
@@ -103,12 +105,14 @@ def measure(table: str, form: Form, store: Store, processes: int, hours: float |
     for count, job in enumerate(work(todo, store, processes, until), start=1):
         print(f"{count:>4} of {len(todo)}  {said(job, store)}", flush=True)
     rows = [found for job in jobs if (found := store.run_of(job))]
+    trained = [cell for cell in cells if any((run["row"], run["column"]) == (cell.row, cell.column) for run in rows)]
     return {
         "table": table,
         "form": plan.as_json(form),
         "rows_of": list(dict.fromkeys(cell.row for cell in cells)),
         "columns": list(dict.fromkeys(cell.column for cell in cells)),
         "rows": rows,
+        "steps": step_times(trained, form) if table in tell.SIZED else [],
         "not_measured": not_measured(cells, form, store, rows),
         "minutes": (time.time() - started) / 60,
         "resumed": len(jobs) - len(missing),

@@ -40,10 +40,13 @@ def claimed(table: str, row: str, column: str) -> float | None:
 
 
 def claimed_difference(table: str, column: str, other: str, rows: Sequence[str]) -> float | None:
-    """The mean of column - other over those of the rows that the paper has, over all four where it has none of them."""
+    """The mean of column - other over those of the rows that the paper has, over all four where it has none of them;
+    None for a column that is not the paper's."""
     if table == "earlier":
         return OVER_RESNET50 if other == "earlier" else None
     columns = CLAIMED[table]
+    if not {column, other} <= columns.keys():
+        return None
     which = [VERSIONS.index(row) for row in rows if row in VERSIONS] or range(len(VERSIONS))
     each = [columns[column][i] - columns[other][i] for i in which]
     return sum(each) / len(each)

@@ -1,15 +1,17 @@
 """Columns compared, seed by seed.
 
     d[r, i] = a[r, i] - b[r, i]                   row r, seed i: both columns with the same seed
-    d       = mean over rows of the mean over seeds
-    s^2     = sum over rows of the squared deviations from the row's mean, over  f = sum (n_r - 1)
-    d +- t(f) s sqrt(sum 1 / n_r) / R             R rows of n_r seeds each: a 95 % interval
+    d       = mean over the R rows of the mean over the row's n_r seeds
+    v_r     = sum of the squared deviations from the row's mean / (n_r - 1) / n_r      the variance of the row's mean
+    d +- t(f) sqrt(sum v_r) / R                   f = (sum v_r)^2 / sum v_r^2 / (n_r - 1):     a 95 % interval
 
-Student's interval ('Student' 1908), with one spread for all rows. What it covers is another draw of the seeds: other weights,
-another order of images. It does not cover other test images, nor other data.
+Student's interval ('Student' 1908), each row with a spread of its own, and the degrees of freedom of Satterthwaite
+(1946), rounded down: deep nets spread far more than shallow ones. A row of one seed has no spread; it is given the greatest of
+the others'. What the interval covers is another draw of the seeds: other weights, another order of images. It does not cover
+other test images, nor other data.
 
-Accuracies come in steps of one image. Where all seeds agree to the image s would be 0, and the interval a point; so s is taken
-to be one image at least.
+Accuracies come in steps of one image. Where all seeds agree to the image a spread would be 0, and the interval a point; so a
+row's standard deviation is taken to be one image at least.
 """
 
 from __future__ import annotations
@@ -60,17 +62,20 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
 def difference(rows: Sequence[Sequence[float]], least: float = 0.0) -> Difference | None:
     """Of the paired differences of each row, rows without any left out; None where no row has one.
 
-    least  that s is taken to be: one test image, in the unit of the values
+    least  that a row's standard deviation is taken to be: one test image, in the unit of the values
     """
     rows = [row for row in rows if len(row)]
     if not rows:
         return None
     value = sum(mean(row).value for row in rows) / len(rows)
-    freedom = sum(len(row) - 1 for row in rows)
-    if not freedom:
+    spreads = [max(least**2, _squares(row) / (len(row) - 1)) for row in rows if len(row) > 1]
+    if not spreads:
         return Difference(value, -math.inf, math.inf, len(rows))
-    s = max(least, math.sqrt(sum(_squares(row) for row in rows) / freedom))
-    half = student(freedom) * s * math.sqrt(sum(1 / len(row) for row in rows)) / len(rows)
+    known = iter(spreads)
+    variances = [(next(known) if len(row) > 1 else max(spreads)) / len(row) for row in rows]
+    weights = sum(v**2 / max(len(row) - 1, 1) for v, row in zip(variances, rows, strict=True))
+    freedom = sum(variances) ** 2 / weights if weights else 1.0
+    half = student(max(1, math.floor(freedom + 1e-9))) * math.sqrt(sum(variances)) / len(rows)
     return Difference(value, value - half, value + half, sum(map(len, rows)))
 
 

@@ -42,8 +42,9 @@ def draw(record: Record, path: str | Path) -> Path:
 def _curves(axis: Any, record: Record, row: str) -> None:
     """Validation accuracy over the epochs: the mean over the seeds in a line, from least to greatest in a band."""
     for i, column in enumerate(record["columns"]):
-        runs = [run for run in record["rows"] if (run["row"], run["column"]) == (row, column)]
-        if not runs:
+        place = (row, column)
+        runs = [run for run in record["rows"] if (run["row"], run["column"]) == place and "test_accuracy" in run]
+        if not runs:  # or all of them diverged, which the table says
             continue
         length = min(len(run["curves"]["val_accuracy"]) for run in runs)
         each = 100 * np.array([run["curves"]["val_accuracy"][:length] for run in runs])

@@ -2,11 +2,13 @@
 
 The recipe is the paper's where it can be: SGD with momentum 0.9, weight decay 1e-4, learning rate 0.01, divided by 10 on a
 plateau of the validation loss, no dropout. Its batch of 512 is for a million images; here it is 32 or 64. Not done: its ten
-crops in testing, its random scales, and its 'batch size division: 10' (gradients gathered over ten small batches).
+crops in testing, its random scales, and its 'batch size division: 10' (gradients gathered over ten small batches). With Adam,
+cosine, the other recipe, nets of 128 layers need a tenth of the time.
 
 A row is a depth, a column what is compared. `columns` of a table differ in one thing alone; all else of a cell is the usual:
 the alpha structure, cross-entropy, the z-score. So the structure's alpha column, the loss's softmax column and the
-normalisation's z-score column are one and the same runs, trained once.
+normalisation's z-score column are one and the same runs, trained once. All structures begin their last batch norms where the
+alpha structure does, at 1/sqrt(layers in blocks), which it needs; how much that decides shows in a column that begins at 1.
 """
 
 from __future__ import annotations
@@ -23,15 +25,26 @@ from benchmarks.experiments import earlier
 from benchmarks.experiments.claims import VERSIONS
 from minidl import data
 from minidl.recipe import Recipe
+from models.alphanet import VERSIONS as NAMED
 
 ALPHANET = "models.alphanet:AlphaNet32"
 QUICK_DEPTHS = (8, 14, 20, 26)
 ENCODE = "zscore"
 FOLDER_LIMIT = 5000  # training images of a folder, if nothing else is said: more take days
 PAPER = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "plateau"}
+ADAM = {"optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": 1}
+RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER, "adam": ADAM}
+EPOCHS = {("digits", "paper"): 30, ("digits", "adam"): 12, ("folder", "paper"): 15, ("folder", "adam"): 15}
+AS_ALPHA = "as the alpha structure begins"
+BESIDE = {"residual, begun at 1": "residual"}  # columns that are compared with one other alone
 
 COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
-    "structure": {name: {"structure": name} for name in ("plain", "residual", "alpha")},
+    "structure": {
+        "plain": {"structure": "plain", "last_gamma": AS_ALPHA},
+        "residual": {"structure": "residual"},
+        "alpha": {"structure": "alpha"},
+        "residual, begun at 1": {"structure": "residual", "last_gamma": 1},
+    },
     "loss": {"softmax": {"loss": "softmax"}, "AM": {"loss": "am"}, "AM + linear": {"loss": "am_linear"}},
     "normalisation": {"log": {"encode": "log"}, "z-score": {"encode": ENCODE}, "alpha": {"encode": "alpha=0.5"}},
 }
@@ -99,18 +112,20 @@ def quick() -> Form:
     return Form("quick", "digits", "the digits", 10, None, (0, 1, 2), recipe)
 
 
-def full(folder: str | None, seeds: int, epochs: int | None, limit: int | None) -> Form:
+def full(folder: str | None, seeds: int, epochs: int | None, limit: int | None, recipe: str = "paper") -> Form:
     """Hours: the paper's depths, on the digits at 16x16 or on a folder of images at 32x32, such as CIFAR-10's."""
     there = len(data.digits().train if folder is None else data.listing(data.known_folder(folder)).parts["train"])
     if limit is not None and limit > there:
         raise ValueError(f"--limit: expected at most the {there:,} training images there are, got {limit:,}")
+    epochs, rule = epochs or EPOCHS["digits" if folder is None else "folder", recipe], RECIPES[recipe]
+    end = "" if recipe == "paper" else f"_{recipe}"
     if folder is None:
-        recipe = Recipe(epochs=epochs or 30, batch_size=32, shifts=1, **PAPER)
-        return Form("digits", "digits", "the digits", 16, limit, tuple(range(seeds)), recipe)
-    recipe = Recipe(epochs=epochs or 15, batch_size=64, shifts=4, flips=1, **PAPER)
+        made = Recipe(epochs=epochs, batch_size=32, shifts=1, **rule)
+        return Form(f"digits{end}", "digits", "the digits", 16, limit, tuple(range(seeds)), made)
+    made = Recipe(epochs=epochs, batch_size=64, shifts=4, flips=1, **rule)
     title = Path(folder).resolve().name
-    name = f"images_{re.sub(r'[^A-Za-z0-9]+', '_', title)}"
-    return Form(name, folder, title, 32, limit or min(FOLDER_LIMIT, there), tuple(range(seeds)), recipe)
+    name = f"images_{re.sub(r'[^A-Za-z0-9]+', '_', title)}{end}"
+    return Form(name, folder, title, 32, limit or min(FOLDER_LIMIT, there), tuple(range(seeds)), made)
 
 
 def cells(table: str, form: Form) -> list[Cell]:
@@ -143,6 +158,9 @@ def as_json(form: Form) -> dict[str, Any]:
 def _cell(row: str, column: str, options: dict[str, Any], form: Form) -> Cell:
     usual = {"structure": "alpha", "loss": "softmax", "size": form.size}
     options = usual | options
+    if options.get("last_gamma") == AS_ALPHA:
+        layers = options["depth"] if "depth" in options else NAMED[options["version"]]
+        options["last_gamma"] = (layers - 2) ** -0.5
     return Cell(row, column, ALPHANET, options, options.pop("encode", ENCODE))
 
 

@@ -7,11 +7,12 @@ runs in hand alone; the next call finds the others by their names, which hold a 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,13 +24,14 @@ import minidl
 from benchmarks import report
 from benchmarks.experiments import earlier
 from benchmarks.experiments.plan import Cell, Form, Job
-from minidl import Tensor, data, modelfile
+from minidl import Tensor, data, modelfile, no_grad
 from minidl.commands.speed import at_speed
 from minidl.evaluation import evaluate, loss_of
 from minidl.train import Diverged, fit
 
 Result = dict[str, Any]
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+TURNS = 3  # a net's step is timed
 TIMED_IMAGES = 8  # of the batch whose step is timed for an estimate: a deep net's whole batch may not fit into memory
 
 
@@ -47,15 +49,33 @@ def train(job: Job) -> Result:
     try:
         with at_speed(1, small=True):
             fitted = fit(model, splits, form.recipe, on_epoch=lambda record, _: curves.append(record))
+            renew_statistics(model, splits.train, form.recipe.batch_size)
             test = evaluate(model, splits.test)
         result |= {"test_accuracy": test.accuracy, "test_loss": test.loss, "best_epoch": fitted.best_epoch}
     except Diverged as error:
         result |= {"diverged": str(error)}
     result["curves"] = {name: [float(f"{record[name]:.5g}") for record in curves] for name in CURVES}
-    if curves:
-        speed = float(np.median([record["images_per_second"] for record in curves]))
-        result["step_seconds"] = form.recipe.batch_size / speed
     return result | {"seconds": time.perf_counter() - started, "commit": report.commit()}
+
+
+def renew_statistics(model: modelfile.Model, images: data.Dataset, batch: int) -> None:
+    """Set what batch norms predict with to the plain mean over the training images, by the weights as they are now.
+
+    The running means lag behind weights that move fast, and in a short training that alone costs deep nets several points; with
+    them a table would compare how far each net's lag. As PyTorch's `update_bn` does it (Izmailov and others 2018, arXiv
+    1803.05407, section 3.2).
+    """
+    norms = [module for module in model.modules() if hasattr(module, "num_batches_tracked")]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.num_batches_tracked.zero_()
+        norm.momentum = None
+    model.train()
+    with no_grad():
+        for inputs, _ in data.DataLoader(images, batch):
+            model(inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def model_of(cell: Cell, form: Form) -> modelfile.Model:
@@ -114,11 +134,33 @@ class Store:
 def hours_of_a_run(job: Job) -> float:
     """A step's time on a few images, times all images of all epochs; predicting is taken for a third of training."""
     form, few = job.form, min(job.form.recipe.batch_size, TIMED_IMAGES)
+    step = step_of(job.cell, form, few)
+    with at_speed(1, small=True), np.errstate(all="ignore"):
+        step()  # what is made once
+        seconds = min(step(), step())
+    trained, validated = counts(form)
+    return seconds / few * form.recipe.epochs * (trained + validated / 3) / 3600
+
+
+def step_times(cells: Sequence[Cell], form: Form) -> list[dict[str, Any]]:
+    """Seconds of a whole batch's step on one thread, of each cell's net: the nets in turns, of three turns the least."""
+    least = [math.inf] * len(cells)
+    for _ in range(TURNS):
+        for i, cell in enumerate(cells):
+            step = step_of(cell, form, form.recipe.batch_size)
+            with at_speed(1, small=True), np.errstate(all="ignore"):
+                step()  # what is made once
+                least[i] = min(least[i], step())
+    return [{"row": cell.row, "column": cell.column, "seconds": s} for cell, s in zip(cells, least, strict=True)]
+
+
+def step_of(cell: Cell, form: Form, count: int) -> Callable[[], float]:
+    """A training step of the cell's net on so many images, which says how many seconds it took."""
     minidl.manual_seed(0)
-    model = model_of(job.cell, form)
+    model = model_of(cell, form)
     optimizer = form.recipe.build_optimizer(model.parameters())
     rng = np.random.default_rng(0)
-    x, labels = Tensor(rng.standard_normal((few, *model.input_shape), dtype=np.float32)), np.arange(few) % 2
+    x, labels = Tensor(rng.standard_normal((count, *model.input_shape), dtype=np.float32)), np.arange(count) % 2
 
     def step() -> float:
         started = time.perf_counter()
@@ -127,11 +169,7 @@ def hours_of_a_run(job: Job) -> float:
         optimizer.step()
         return time.perf_counter() - started
 
-    with at_speed(1, small=True), np.errstate(all="ignore"):
-        step()  # what is made once
-        seconds = min(step(), step())
-    trained, validated = counts(form)
-    return seconds / few * form.recipe.epochs * (trained + validated / 3) / 3600
+    return step
 
 
 def counts(form: Form) -> tuple[int, int]:

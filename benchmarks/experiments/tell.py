@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import report
-from benchmarks.experiments import claims, differences
+from benchmarks.experiments import claims, differences, plan
 from benchmarks.experiments.differences import Difference
 
 Record = dict[str, Any]
@@ -21,6 +21,7 @@ ABOUT = {
     "normalisation": "the encoding of the images, for alpha nets",
     "earlier": "nets before Alpha-Net, and Alpha-Nets as large",
 }
+SIZED = ("structure", "earlier")  # tables whose columns are nets of different sizes
 READ = (
     "Accuracies are means over the seeds ± their standard error, in per cent of the test images. Differences are taken seed by "
     "seed, with Student's 95 % interval in brackets; it covers other seeds, not other test images or other data. Each pair is "
@@ -31,7 +32,7 @@ READ = (
 def lines(record: Record) -> list[str]:
     """The whole, in Markdown."""
     found = ["", f"`{record['command']}`: {_made_of(record)}", "", *measured(record), ""]
-    if record["table"] in ("structure", "earlier"):
+    if record["table"] in SIZED:
         found += [*sizes(record), ""]
     found += [*compared(record), ""]
     if record["form"]["name"] == "quick" and record["table"] in claims.CLAIMED:
@@ -50,10 +51,11 @@ def accuracies(record: Record, row: str, column: str) -> dict[int, float]:
 
 def pairs(record: Record) -> list[tuple[str, str]]:
     """(column, other): what is compared with what."""
-    columns = record["columns"]
+    columns = [column for column in record["columns"] if column not in plan.BESIDE]
     if record["table"] == "earlier":
         return [(column, columns[0]) for column in columns[1:]]
-    return [(columns[j], columns[i]) for i in range(len(columns)) for j in range(i + 1, len(columns))]
+    each = [(columns[j], columns[i]) for i in range(len(columns)) for j in range(i + 1, len(columns))]
+    return each + [(column, other) for column, other in plan.BESIDE.items() if column in record["columns"]]
 
 
 def of_rows(record: Record, pair: tuple[str, str], rows: Sequence[str]) -> Difference | None:
@@ -113,14 +115,25 @@ def claimed(table: str) -> list[str]:
 
 def sizes(record: Record) -> list[str]:
     """How large each net is, and how long a step of its training took."""
-    found = _head("net", "", "parameters", "multiply-adds", "data per layer", "ms a step")
+    found = _head("net", "", "parameters", "multiply-adds", "data per layer", "ms a step", "minutes a run")
+    steps = {(step["row"], step["column"]): step["seconds"] for step in record["steps"]}
     for row, column in _cells(record):
         if runs := _runs(record, row, column):
-            run, steps = runs[0], [1e3 * run["step_seconds"] for run in runs if "step_seconds" in run]
-            layers = f", {run['options']['depth']} layers" if column.startswith("equal") else ""
-            figures = (f"{run[key]:,.0f}" for key in ("parameters", "macs", "data_per_layer"))
-            found.append(_row(row, column + layers, *figures, f"{median(steps):.1f}" if steps else ""))
+            run, took = runs[0], median(run["seconds"] / 60 for run in runs)
+            figures = [f"{run[key]:,.0f}" for key in ("parameters", "macs", "data_per_layer")]
+            found.append(
+                _row(row, column + _how_equal(record, run), *figures, f"{1e3 * steps[row, column]:.1f}", f"{took:.1f}")
+            )
     return found
+
+
+def _how_equal(record: Record, run: Record) -> str:
+    """Of a net that is to be as large as an earlier one: its depth, and how much larger it is."""
+    key = {"equal parameters": "parameters", "equal MACs": "macs"}.get(run["column"])
+    if key is None:
+        return ""
+    (earlier, *_) = _runs(record, run["row"], record["columns"][0])
+    return f", {run['options']['depth']} layers ({run[key] / earlier[key] - 1:+.0%})"
 
 
 def notes(record: Record) -> list[str]:
@@ -140,15 +153,21 @@ def notes(record: Record) -> list[str]:
             "The comparison at equal size is `earlier`."
         )
         found.append(
-            "Each structure starts as `AlphaNet` starts it: the last batch norm of a block at 1, with a shortcut at "
-            "1/sqrt(layers), which is our reading and not the paper's. In a short training this alone may decide."
+            "The paper does not say how its nets begin. Here the last batch norm of each block begins at 1/sqrt(layers in "
+            "blocks) in all three structures: begun at 1, deep alpha nets cannot be trained. The last column is the residual "
+            "net begun at 1, as it mostly is."
         )
     if table == "earlier":
         found.append(
             "The only claim is 'approx. 3%' of v3 over ResNet-50, at another size and on other data; it stands here beside "
             "every earlier net. 'Data per layer' is how many numbers a convolution or dense layer hands on for one image, the "
-            "mean over all. Steps are timed as the runs went, several beside each other."
+            "mean over all."
         )
+    found.append(
+        "Before testing, the statistics of all batch norms are taken anew over the training images, with the weights as they "
+        "are. Steps are timed on one thread, after all runs, the nets in turns; a run's minutes are those of one core beside "
+        "other runs."
+    )
     if lost := [f"{run['row']} {run['column']} seed {run['seed']}" for run in record["rows"] if "diverged" in run]:
         found.append(f"The loss went to infinity, and these are in no mean: {', '.join(lost)}.")
     if table in claims.CLAIMED:
@@ -173,6 +192,7 @@ def _made_of(record: Record) -> str:
     load = record.get("load", 0.0)
     counts = next((run["images"] for run in record["rows"]), {})
     images = " / ".join(f"{n:,}" for n in counts.values())
+    commits = sorted({str(run["commit"]) for run in record["rows"] if run.get("commit")})
     of = f" ({images} images for training, validation, test)" if counts else ""
     return (
         f"{ABOUT[record['table']]}; {form['title']} at {form['size']}x{form['size']}{of}, {recipe['epochs']} epochs in batches "
@@ -180,6 +200,7 @@ def _made_of(record: Record) -> str:
         f"{record['minutes']:.1f} minutes on {about['cores']} cores of an {about['processor']}"
         + (f" beside other programs (load {load:.1f} at the start)" if load > report.BUSY * about["cores"] else "")
         + (f", {record['resumed']} runs taken from before" if record["resumed"] else "")
+        + (f"; code of {', '.join(commits)}" if commits else "")
         + "."
     )
 
