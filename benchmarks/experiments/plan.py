@@ -7,8 +7,9 @@ cosine, the other recipe, nets of 128 layers need a tenth of the time.
 
 A row is a depth, a column what is compared. `columns` of a table differ in one thing alone; all else of a cell is the usual:
 the alpha structure, cross-entropy, the z-score. So the structure's alpha column, the loss's softmax column and the
-normalisation's z-score column are one and the same runs, trained once. All structures begin their last batch norms where the
-alpha structure does, at 1/sqrt(layers in blocks), which it needs; how much that decides shows in a column that begins at 1.
+normalisation's z-score column are one and the same runs, trained once. Plain and residual nets begin the last batch norm of
+each block at 1, as is usual; alpha nets at 1/sqrt(layers in blocks), which they need; in two more columns the others begin there
+too.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ ADAM = {"optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": 1}
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER, "adam": ADAM}
 EPOCHS = {("digits", "paper"): 30, ("digits", "adam"): 12, ("folder", "paper"): 15, ("folder", "adam"): 15}
 AS_ALPHA = "as the alpha structure begins"
-BESIDE = {"residual, begun at 1": "residual"}  # columns that are compared with one other alone
+BESIDE = {"plain, begun as alpha": "alpha", "residual, begun as alpha": "alpha"}  # compared with this one alone
 
 COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
     "structure": {
-        "plain": {"structure": "plain", "last_gamma": AS_ALPHA},
-        "residual": {"structure": "residual"},
+        "plain": {"structure": "plain"},
+        "residual": {"structure": "residual", "last_gamma": 1},
         "alpha": {"structure": "alpha"},
-        "residual, begun at 1": {"structure": "residual", "last_gamma": 1},
+        "plain, begun as alpha": {"structure": "plain", "last_gamma": AS_ALPHA},
+        "residual, begun as alpha": {"structure": "residual", "last_gamma": AS_ALPHA},
     },
     "loss": {"softmax": {"loss": "softmax"}, "AM": {"loss": "am"}, "AM + linear": {"loss": "am_linear"}},
     "normalisation": {"log": {"encode": "log"}, "z-score": {"encode": ENCODE}, "alpha": {"encode": "alpha=0.5"}},

@@ -55,7 +55,7 @@ def pairs(record: Record) -> list[tuple[str, str]]:
     if record["table"] == "earlier":
         return [(column, columns[0]) for column in columns[1:]]
     each = [(columns[j], columns[i]) for i in range(len(columns)) for j in range(i + 1, len(columns))]
-    return each + [(column, other) for column, other in plan.BESIDE.items() if column in record["columns"]]
+    return each + [(other, column) for column, other in plan.BESIDE.items() if column in record["columns"]]
 
 
 def of_rows(record: Record, pair: tuple[str, str], rows: Sequence[str]) -> Difference | None:
@@ -115,14 +115,14 @@ def claimed(table: str) -> list[str]:
 
 def sizes(record: Record) -> list[str]:
     """How large each net is, and how long a step of its training took."""
-    found = _head("net", "", "parameters", "multiply-adds", "data per layer", "ms a step", "minutes a run")
+    found = _head("net", "", "parameters", "multiply-adds", "data per layer", "ms a step", "seconds a run")
     steps = {(step["row"], step["column"]): step["seconds"] for step in record["steps"]}
     for row, column in _cells(record):
         if runs := _runs(record, row, column):
-            run, took = runs[0], median(run["seconds"] / 60 for run in runs)
+            run, took = runs[0], median(run["seconds"] for run in runs)
             figures = [f"{run[key]:,.0f}" for key in ("parameters", "macs", "data_per_layer")]
             found.append(
-                _row(row, column + _how_equal(record, run), *figures, f"{1e3 * steps[row, column]:.1f}", f"{took:.1f}")
+                _row(row, column + _how_equal(record, run), *figures, f"{1e3 * steps[row, column]:.1f}", f"{took:.0f}")
             )
     return found
 
@@ -153,9 +153,9 @@ def notes(record: Record) -> list[str]:
             "The comparison at equal size is `earlier`."
         )
         found.append(
-            "The paper does not say how its nets begin. Here the last batch norm of each block begins at 1/sqrt(layers in "
-            "blocks) in all three structures: begun at 1, deep alpha nets cannot be trained. The last column is the residual "
-            "net begun at 1, as it mostly is."
+            "The paper does not say how its nets begin. The last batch norm of each block begins at 1 in plain and residual "
+            "nets, as it mostly does, and at 1/sqrt(layers in blocks) in alpha nets: begun at 1, deep ones cannot be trained. "
+            "In the last two columns the others begin there too, so that a difference from them is not one of how nets begin."
         )
     if table == "earlier":
         found.append(
@@ -165,7 +165,7 @@ def notes(record: Record) -> list[str]:
         )
     found.append(
         "Before testing, the statistics of all batch norms are taken anew over the training images, with the weights as they "
-        "are. Steps are timed on one thread, after all runs, the nets in turns; a run's minutes are those of one core beside "
+        "are. Steps are timed on one thread, after all runs, the nets in turns; a run's seconds are those of one core beside "
         "other runs."
     )
     if lost := [f"{run['row']} {run['column']} seed {run['seed']}" for run in record["rows"] if "diverged" in run]:
