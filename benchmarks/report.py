@@ -97,10 +97,15 @@ def save(path: str | Path, name: str, rows: list[dict[str, Any]], **more: Any) -
 
 @cache
 def commit() -> str | None:
-    """Of the code that is measured, with '-dirty' where it was edited since; None outside a clone."""
-    words = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude=*"]
+    """Of the code that is measured, with '-dirty' where it was edited since; None outside a clone. Results are no code."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(RESULTS.parent.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        edited = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!*.md")
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if edited else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -7,9 +7,10 @@ cosine, the other recipe, nets of 128 layers need a tenth of the time.
 
 A row is a depth, a column what is compared. `columns` of a table differ in one thing alone; all else of a cell is the usual:
 the alpha structure, cross-entropy, the z-score. So the structure's alpha column, the loss's softmax column and the
-normalisation's z-score column are one and the same runs, trained once. Plain and residual nets begin the last batch norm of
-each block at 1, as is usual; alpha nets at 1/sqrt(layers in blocks), which they need; in two more columns the others begin there
-too.
+normalisation's z-score column are one and the same runs, trained once.
+
+Plain and residual nets begin the last batch norm of each block at 1, as is usual; alpha nets at 1/sqrt(layers in blocks), which
+they need. In two more columns the others begin there too.
 """
 
 from __future__ import annotations
