@@ -32,9 +32,10 @@ def draw(record: Record, path: str | Path) -> Path:
     handles, labels = above.axes[0].get_legend_handles_labels()
     above.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     above.axes[0].set_ylabel("validation accuracy (%)", fontsize=9)
-    panels = np.atleast_1d(below.subplots(1, max(len(compared), 1), sharex=True, sharey=True))
+    panels = np.atleast_1d(below.subplots(1, max(len(compared), 1), sharey=True))
     for axis, pair in zip(panels, compared, strict=False):
         _differences(axis, record, pair, rows)
+    below.supxlabel("points of test accuracy; x: claimed", fontsize=9)
     figure.savefig(path, format="png")
     return Path(path)
 
@@ -75,8 +76,7 @@ def _differences(axis: Any, record: Record, pair: tuple[str, str], rows: list[st
             axis.plot(claim, height, "x", color=COLOURS[1], markersize=9, markeredgewidth=2, label="claimed")
     axis.set_yticks(range(len(places)), [name for name, _ in places], fontsize=9)
     axis.set_ylim(len(places) - 0.5, -0.5)
-    axis.set_title(" minus ".join(pair), fontsize=10)
-    axis.set_xlabel("points of test accuracy; x: claimed", fontsize=9)
+    axis.set_title(" minus\n".join(pair), fontsize=9)
     _plain(axis)
 
 
