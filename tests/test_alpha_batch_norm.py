@@ -135,6 +135,14 @@ def test_the_layer_is_the_formula(training: bool) -> None:
     np.testing.assert_allclose(norm(x).numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_a_batch_moves_the_running_statistics(momentum: float | None) -> None:
+    norm, x = moved(nn.AlphaBatchNorm2d(3, momentum=momentum)), images(4, 3, 5, 2)
+    was, part = norm.running_mean.numpy().copy(), 1 if momentum is None else momentum  # the first batch is the mean of all
+    norm(x)
+    np.testing.assert_allclose(norm.running_mean.numpy(), (1 - part) * was + part * x.mean((0, 2, 3)), rtol=1e-12)
+
+
 def test_the_gradient_of_the_layer_is_measured() -> None:
     norm = moved(nn.AlphaBatchNorm2d(2, epsilon=0.1))
     weights = np.random.default_rng(3).standard_normal((3, 2, 2, 2))

@@ -187,6 +187,19 @@ def test_the_head_is_am_softmaxs_with_another_loss() -> None:
     assert list(head.state_dict()) == ["weight"]
     assert repr(head) == "AMSoftmaxLinear(features=4, classes=3, s=20.0, m=0.3, a=2.0, c=0.5, continuous=True, literal=True)"
     assert repr(nn.AMSoftmaxLinear(4, 3)) == "AMSoftmaxLinear(features=4, classes=3, s=30.0, m=0.35, a=1.0, c=0.0)"
-    x, labels = RNG.normal(size=(5, 4)).astype(np.float32), np.array([0, 1, 2, 1, 0])
-    attrs = {"s": 20.0, "m": 0.3, "a": 2.0, "c": 0.5, "continuous": True, "literal": True}
-    assert head.loss(Tensor(x), labels).item() == minidl.am_softmax_linear(x, head.weight, labels, **attrs).item()
+
+
+def test_the_head_hands_on_every_option() -> None:
+    """On samples of both parts, so that each option changes the loss."""
+    usual = {"s": 30.0, "m": 0.35, "a": 1.0, "c": 0.0, "continuous": False, "literal": False}
+    given = {"s": 2.0, "m": 0.9, "a": 3.0, "c": 0.5, "continuous": False, "literal": True}
+    labels = np.array([0, 1, 2, 1, 0])
+    for options in (given, {**given, "c": 0.0, "continuous": True}):
+        head = nn.AMSoftmaxLinear(4, 3, **options).to(dtype="float64")
+        x = np.concatenate([head.weight.numpy()[labels[:3]] + 0.1, RNG.normal(size=(2, 4))])
+        told = head.loss(Tensor(x), labels).item()
+        assert told == minidl.am_softmax_linear(x, head.weight, labels, **options).item()
+        for name in usual:
+            if options[name] != usual[name]:
+                without = {**options, name: usual[name]}
+                assert told != minidl.am_softmax_linear(x, head.weight, labels, **without).item(), name

@@ -224,6 +224,19 @@ def test_the_layer_draws_in_training_alone() -> None:
     np.testing.assert_array_equal(y, minidl.stochastic_pool2d(x, 2, 1, "same", training=False).numpy())
 
 
+def test_the_layer_hands_on_every_option() -> None:
+    x = np.random.default_rng(0).random((3, 2, 6, 8), dtype=np.float32)
+    given = ((2, 3), (3, 2), (1, 0, 0, 1), True)
+    attrs = dict(zip(("kernel_size", "stride", "padding", "ceil_mode"), given, strict=True))
+    for options in (attrs, {"kernel_size": 2}):
+        pool = nn.StochasticPool2d(**options)
+        manual_seed(5)
+        np.testing.assert_array_equal(pool(x).numpy(), pooled(x, 5, **options))
+        np.testing.assert_array_equal(pool.eval()(x).numpy(), pooled(x, training=False, **options))
+    assert nn.StochasticPool2d(*given).attrs == attrs
+    assert pooled(x, **attrs).shape != pooled(x, **{**attrs, "ceil_mode": False}).shape
+
+
 def test_recompute_draws_the_same_again() -> None:
     pool, results = nn.StochasticPool2d(3, 2, (1, 0)), []
     for again in (False, True):
