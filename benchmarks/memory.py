@@ -14,16 +14,27 @@ import ctypes
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MACHINE = Path("/proc/meminfo")
 
 
 def resident() -> int | None:
     """Bytes in memory now; None where the system does not tell."""
-    return _field("VmRSS")
+    return _field(STATUS, "VmRSS")
 
 
 def peak() -> int | None:
-    """The most since `start_peak`."""
-    return _field("VmHWM")
+    """The most since `start_peak`, or since the process began."""
+    return _field(STATUS, "VmHWM")
+
+
+def free() -> int | None:
+    """Bytes that the machine can give without swapping; a container may be granted less."""
+    return _field(MACHINE, "MemAvailable")
+
+
+def total() -> int | None:
+    """Bytes that the machine has."""
+    return _field(MACHINE, "MemTotal")
 
 
 def start_peak() -> bool:
@@ -36,9 +47,9 @@ def start_peak() -> bool:
     return True
 
 
-def _field(name: str) -> int | None:
-    if not STATUS.exists():
+def _field(file: Path, name: str) -> int | None:
+    if not file.exists():
         return None
-    lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    lines = file.read_text(encoding="ascii", errors="replace").splitlines()
     found = next((line for line in lines if line.startswith(f"{name}:")), None)
     return None if found is None else 1024 * int(found.split()[1])

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import depth, report, signals, stats
+from benchmarks import depth, report, signals, sizes, stats
 from benchmarks.experiments import tell
 from benchmarks.nets import NETS
 
@@ -132,6 +132,11 @@ def sizes_of_signals(record: Row) -> list[str]:
     return ["", f"`{record['command']}`:", "", *signals.told(record["rows"])]
 
 
+def sizes_of_nets(record: Row) -> list[str]:
+    """What fits: a row for every Alpha-Net."""
+    return [*_made_by(record), *sizes.told(record["rows"])]
+
+
 TABLES: dict[str, Callable[[Row], list[str]]] = {
     "speed": speed,
     "models": models,
@@ -142,6 +147,7 @@ TABLES: dict[str, Callable[[Row], list[str]]] = {
     "calibration": calibration,
     "depth": costs_of_depth,
     "signals": sizes_of_signals,
+    "sizes": sizes_of_nets,
     **dict.fromkeys(MEASURED, tell.lines),
 }
 SHORT = {"speed": "models"}  # table -> the result file that it is made of
@@ -158,7 +164,9 @@ PICTURES = {
 def _made_by(record: Row) -> list[str]:
     about = record["machine"]
     versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "torch") if name in about)
-    made = f"`{record['command']}`: {record['rounds']} rounds, {record['threads']} threads, {about['processor']}, "
+    rounds = f"{record['rounds']} rounds, " if "rounds" in record else ""
+    gib = f"{about['memory'] / 2**30:.1f} GiB, " if about.get("memory") else ""
+    made = f"`{record['command']}`: {rounds}{record['threads']} threads, {about['processor']}, {gib}"
     return ["", f"{made}{versions}, {about['blas']} ({about['blas_core_type']}).", ""]
 
 

@@ -59,6 +59,7 @@ class Memory:
     peak: int
     peak_at: str
     layers: list[Saved]
+    accumulate: int = 1  # batches in a step
     depths: tuple[int, int] | None = None  # of the nets measured in the place of a deeper one; then `layers` is empty
 
     def as_json(self) -> dict[str, Any]:
@@ -78,6 +79,8 @@ class Memory:
         lines = [f"  {name:<{width}}  {amount(size):>9}" for name, size in parts.items()]
         lines.append(f"  {'peak':<{width}}  {amount(self.peak):>9}  {self.peak_at}")
         images = "1 image" if self.batch_size == 1 else f"{self.batch_size} images"
+        if self.accumulate > 1:
+            images = f"{self.accumulate} batches of {images}"
         one, two = self.measured_at
         steps = f"steps on {one} and {two}" + (" of nets with {} and {} layers".format(*self.depths) if self.depths else "")
         head = f"A training step on {images}, forecast from {steps}; its parts are not all there at once:"
@@ -94,17 +97,18 @@ def amount(size: float) -> str:
     return f"{size:.2f} GB"
 
 
-def forecast(model: Model, batch_size: int, optimizer: str | None = None) -> Memory:
+def forecast(model: Model, batch_size: int, optimizer: str | None = None, accumulate: int = 1) -> Memory:
     """What a training step on so many images needs. The model is trained on two batches of noise, and then put back.
 
-    optimizer  a name of the recipe's; its default if not given
+    optimizer   a name of the recipe's; its default if not given
+    accumulate  batches in a step: of more than one, all but the first find gradients there, which stay while they compute
     """
     if any(p.device != "cpu" for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} is on {next(model.parameters()).device}; memory is measured on the CPU")
     recipe = Recipe() if optimizer is None else Recipe(optimizer=optimizer)
     with _put_back(model), _tracing(), using_stream(Stream()), as_for_batch(batch_size), np.errstate(all="ignore"):
         rule = recipe.build_optimizer(model.parameters())
-        batches, steps = _two_steps(model, rule, batch_size)
+        batches, steps = _two_steps(model, rule, batch_size, again=accumulate > 1)
         state = sum(array.nbytes for slots in rule.state for array in slots.values())
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     weights = sum(t.data.nbytes for t in (*model.parameters(), *model.buffers()))
@@ -122,20 +126,25 @@ def forecast(model: Model, batch_size: int, optimizer: str | None = None) -> Mem
         state,
         sum(layer.saved_bytes for layer in layers),
         at(*(event.workspace for event in events[highest])),
-        weights + state + peaks[highest],
+        weights + state + (gradients if accumulate > 1 else 0) + peaks[highest],
         events[highest][0].label,
         layers,
+        accumulate,
     )
 
 
 def along_depth(shallow: Memory, deep: Memory, depths: tuple[int, int], depth: int) -> Memory:
     """The forecast for a net of this depth from those of two other depths, for nets too deep to be measured themselves.
 
-    True where every stage grows with the depth along a line; the peak is taken to stay where the deeper of the two has it.
+    True where every stage grows with the depth along a line; the peak is taken to stay where the deeper of the two has it, but
+    is no less than what the update needs, which has weights, gradients and state before it.
     """
     at = _Line(depths, depth)
     parts = ("weights", "gradients", "optimizer_state", "saved", "workspace", "peak")
     figures: dict[str, Any] = {name: at(getattr(shallow, name), getattr(deep, name)) for name in parts}
+    at_update = figures["weights"] + figures["gradients"] + figures["optimizer_state"]
+    if figures["peak"] < at_update:
+        figures |= {"peak": at_update, "peak_at": "the update", "workspace": 0}
     return replace(deep, **figures, layers=[], depths=depths)
 
 
@@ -147,7 +156,7 @@ class _Line(NamedTuple):
 
     def __call__(self, first: int, second: int) -> int:
         one, two = self.measured
-        return round(first + (second - first) / (two - one) * (self.wanted - one))
+        return max(0, round(first + (second - first) / (two - one) * (self.wanted - one)))
 
 
 # ---- a step, taken apart ---------------------------------------------------------------------------------------------
@@ -213,8 +222,11 @@ class _Step:
         return total
 
 
-def _two_steps(model: Model, optimizer: Optimizer, batch_size: int) -> tuple[tuple[int, int], list[_Step]]:
-    """Steps on two batches, after one that makes the optimiser's state; on more images where one is refused."""
+def _two_steps(model: Model, optimizer: Optimizer, batch_size: int, again: bool) -> tuple[tuple[int, int], list[_Step]]:
+    """Steps on two batches, after one that makes the optimiser's state; on more images where one is refused.
+
+    again  each adds to the gradients of the one before
+    """
     batches = (1, 2)
     try:
         _settle(model, batches[0])
@@ -227,7 +239,8 @@ def _two_steps(model: Model, optimizer: Optimizer, batch_size: int) -> tuple[tup
     _Step(model, optimizer, batches[0])
     steps = []
     for images in batches:
-        optimizer.zero_grad()
+        if not again:
+            optimizer.zero_grad()
         steps.append(_Step(model, optimizer, images))
     if [e.label for e in steps[0].events] != [e.label for e in steps[1].events]:
         raise ValueError(f"{type(model).__name__} calls other ops on {batches[0]} images than on {batches[1]}: no forecast")

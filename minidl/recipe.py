@@ -28,7 +28,10 @@ class Recipe:
     """Everything that `fit` needs beside a model and data. A value out of range is a ValueError that says the range."""
 
     epochs: int = _option(60, "passes over the training images", least=1)
-    batch_size: int = _option(32, "images in a step; a last one alone joins the step before", least=1)
+    batch_size: int = _option(32, "images in a batch; a last one alone joins the batch before", least=1)
+    accumulate: int = _option(
+        1, "batches in a step, by the mean gradient over their images; what is left at an epoch's end makes a step too", least=1
+    )
     optimizer: str = _option("adam", "the update rule", options=("sgd", "adam", "adamw"))
     lr: float | None = _option(
         None, "learning rate; 0.05 for sgd, 0.002 for adam and adamw, if not given", least=1e-12, below=MOST_LR

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl import nn, optim
-from minidl.backend import Array, to_numpy
+from minidl.backend import Array, to_numpy, xp_of
 from minidl.data import DataLoader, Splits
 from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, predict, predicting, probe
 from minidl.modes import anomaly_mode
@@ -59,6 +59,15 @@ class Fitted(NamedTuple):
     best_epoch: int
 
 
+class Part(NamedTuple):
+    """A batch's place in a step of the optimiser: which step of the epoch, which batch of how many, its share of the images."""
+
+    step: int
+    batch: int
+    of: int
+    share: float
+
+
 class Progress(NamedTuple):
     """How far the running epoch is: images seen, mean loss and accuracy over them, seconds since it began."""
 
@@ -85,7 +94,7 @@ def fit(
     """Train the model, and leave in it the weights of the epoch with the best validation accuracy.
 
     on_epoch(record, is_best)  after every epoch, while the model still holds that epoch's weights
-    on_batch(progress)         after every step
+    on_batch(progress)         after every batch
 
     The test images are not touched. Equal seed (`minidl.manual_seed`), equal bits. Raises Diverged. Batches are
     computed whole; `with minidl.threads(2):` around it computes large ones in slices on threads, as `minidl train` does.
@@ -150,11 +159,13 @@ class Training:
         """Once over the training images; loss and accuracy are those of the passes as they were made."""
         self.model.train()
         seen, loss_sum, right, started = 0, 0.0, 0, time.perf_counter()
-        for step, (images, labels) in enumerate(self.loader, start=1):
+        parts = parts_of_steps(self.loader.sizes, self.recipe.accumulate)
+        for part, (images, labels) in zip(parts, self.loader, strict=True):
             try:
-                loss, out = _step(self.model, self.optimizer, images, labels, self.recipe.clip)
+                loss, out = _step(self.model, self.optimizer, images, labels, self.recipe.clip, part)
             except FloatingPointError as error:
-                raise Diverged(self._advice(f"epoch {epoch}, step {step}: {error}")) from error
+                where = f"step {part.step}" + (f", batch {part.batch} of {part.of}" if part.of > 1 else "")
+                raise Diverged(self._advice(f"epoch {epoch}, {where}: {error}")) from error
             n = len(labels)
             seen, loss_sum = seen + n, loss_sum + n * loss
             right += int((chosen(self.model, out) == to_numpy(labels)).sum())
@@ -233,17 +244,39 @@ def _merit(record: Record) -> tuple[float, float]:
     return record["val_accuracy"], -record["val_loss"]
 
 
-def _step(model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: Array, clip: float) -> tuple[float, Any]:
-    """Forward, backward, update. The loss and the model's output before the update."""
-    optimizer.zero_grad()
+def parts_of_steps(sizes: list[int], together: int) -> Iterator[Part]:
+    """The place of each batch, given the batches' sizes and how many make a step; those left at the end make one too.
+
+    >>> from minidl.train import parts_of_steps
+    >>> [(part.step, part.share) for part in parts_of_steps([30, 30, 20], together=2)]
+    [(1, 0.5), (1, 0.5), (2, 1.0)]
+    """
+    for step, start in enumerate(range(0, len(sizes), together), start=1):
+        group = sizes[start : start + together]
+        total = sum(group)
+        for batch, images in enumerate(group, start=1):
+            yield Part(step, batch, len(group), images / total)
+
+
+def _step(
+    model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: Array, clip: float, part: Part
+) -> tuple[float, Any]:
+    """Forward, backward and, after the last batch of a step, the update. The loss and the model's output before the update.
+
+    A batch's loss is the mean over its images. Weighed by its share of them, the losses of a step add up to the mean over all,
+    and so do their gradients, which backward adds to those that are there.
+    """
+    if part.batch == 1:
+        optimizer.zero_grad()
     with np.errstate(all="ignore"):  # said once and in words, above
         out = model(images)
         loss = loss_of(model, out, labels)
         value = float(loss.item())
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
-        loss.backward()
-        if clip:
-            optim.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
-        optimizer.step()
+        loss.backward(xp_of(loss.data).full(loss.shape, part.share))
+        if part.batch == part.of:
+            if clip:
+                optim.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
+            optimizer.step()
     return value, out

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import signal
 import time
 from typing import Any
 
+from benchmarks import sizes
 from benchmarks.rivals.minidl_nets import MinidlNets
 from minidl import Tensor
 
@@ -67,3 +70,28 @@ class Diverges(Net):
 
     def loss(self) -> float:
         return float("nan")
+
+
+class Spike(sizes.Measured):
+    """For `benchmarks.sizes`: a step that holds 200 MB for a moment, and gives them back to the system."""
+
+    def measure(self, net: str, batch: int, options: dict[str, Any], forward: bool) -> dict[str, Any]:
+        def step() -> float:
+            with mmap.mmap(-1, 200 * 2**20) as held:
+                for _ in range(200):
+                    held.write(b"1" * 2**20)
+            return 1.0
+
+        sizes.training_of = lambda *_: step
+        return super().measure(net, batch, options, forward)
+
+
+class Unfit(sizes.Measured):
+    """For `benchmarks.sizes`: plain nets are killed, as for want of memory, and residual ones come to no number."""
+
+    def measure(self, net: str, batch: int, options: dict[str, Any], forward: bool) -> dict[str, Any]:
+        if options["structure"] == "plain":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if options["structure"] == "residual":
+            sizes.training_of = lambda *_: lambda: float("nan")
+        return super().measure(net, batch, options, forward)

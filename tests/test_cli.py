@@ -109,6 +109,12 @@ def test_runs_are_numbered_and_never_overwritten(place: Path) -> None:
     assert main(["train", "net.py", *tiny.QUICK, "--out", "mine", "--quiet"]) == 2
 
 
+def test_steps_of_several_batches_are_told_and_noted(place: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["train", "net.py", *tiny.QUICK, "--batch-size", "16", "--accumulate", "3", "--out", "several"]) == 0
+    assert "cosine, steps of 3 batches of 16, seed 0" in capsys.readouterr().out
+    assert json.loads((place / "several/config.json").read_text())["recipe"]["accumulate"] == 3
+
+
 def test_quiet_prints_the_result_alone(place: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "net.py", *tiny.QUICK, "--quiet"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()

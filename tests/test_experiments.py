@@ -58,6 +58,13 @@ def test_a_run_is_known_by_all_its_settings() -> None:
     assert replace(job, cell=replace(job.cell, row="another", column="table")).name == job.name
 
 
+def test_runs_from_before_a_step_could_be_of_several_batches_keep_their_names() -> None:
+    job = Job(plan.cells("structure", plan.quick())[0], plan.quick(), 0)
+    assert job.name.endswith("-size10-structureplain-zscore-seed0-c1932aa8fea9")
+    several = replace(job, form=replace(job.form, recipe=replace(job.form.recipe, accumulate=2)))
+    assert several.name != job.name
+
+
 def test_jobs_go_row_by_row_and_seed_by_seed() -> None:
     order = [(job.cell.row, job.seed, job.cell.column) for job in plan.jobs(plan.cells("loss", TINY), TINY)]
     assert order[:4] == [("depth=8", 0, name) for name in ("softmax", "AM", "AM + linear")] + [("depth=8", 1, "softmax")]

@@ -15,7 +15,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.evaluation import loss_of
-from minidl.memory import amount, forecast
+from minidl.memory import Memory, along_depth, amount, forecast
 from minidl.modelfile import Model, load
 from minidl.modes import modes
 from minidl.recipe import Recipe
@@ -78,15 +78,16 @@ def traced() -> Iterator[None]:
         tracemalloc.stop()
 
 
-def train(build: Callable[[], Model], batch_size: int, optimizer: str = "adam", steps: int = 2) -> None:
+def train(build: Callable[[], Model], batch_size: int, optimizer: str = "adam", steps: int = 2, accumulate: int = 1) -> None:
     """Build and train as `fit` does."""
     model = build().train()
     rule = Recipe(optimizer=optimizer).build_optimizer(model.parameters())
     images = np.random.default_rng(1).standard_normal((batch_size, *model.input_shape), dtype=np.float32)
     for _ in range(steps):
         rule.zero_grad()
-        out = model(Tensor(images))
-        loss_of(model, out, np.zeros(batch_size, np.int64)).backward()
+        for _ in range(accumulate):
+            out = model(Tensor(images))
+            loss_of(model, out, np.zeros(batch_size, np.int64)).backward(np.float32(1 / accumulate))
         rule.step()
 
 
@@ -98,6 +99,24 @@ def test_the_forecast_is_within_a_tenth_of_the_measured_peak(build: Callable[[],
         train(build, batch_size)
         peak = tracemalloc.get_traced_memory()[1]
     assert abs(promised - peak) < 0.1 * peak
+
+
+class Wide(Dense):
+    """Nearly all of its memory is weights and their gradients."""
+
+    def __init__(self, classes: int = 10):
+        self.hidden, self.bn, self.output = nn.Linear(64, 20_000), nn.Identity(), nn.Linear(20_000, classes)
+
+
+def test_gradients_that_wait_for_the_next_batch_are_in_the_forecast() -> None:
+    one, several = forecast(Wide(), 4, "sgd"), forecast(Wide(), 4, "sgd", accumulate=3)
+    for found, batches in ((one, 1), (several, 3)):
+        with traced():
+            train(Wide, 4, "sgd", accumulate=batches)
+            assert abs(found.peak / tracemalloc.get_traced_memory()[1] - 1) < 0.03
+    assert several.peak > 1.2 * one.peak
+    assert str(several).startswith("A training step on 3 batches of 4 images, forecast from steps on 1 and 2;")
+    assert (one.accumulate, several.as_json()["accumulate"]) == (1, 3)
 
 
 def test_the_peak_is_the_largest_of_lines() -> None:
@@ -197,6 +216,16 @@ def test_a_trace_that_is_on_stays_on() -> None:
         beside = forecast(Dense(), 8)
         assert tracemalloc.is_tracing()
     assert abs(beside.peak - alone.peak) < 0.1 * alone.peak < ballast.nbytes / 10
+
+
+def test_along_the_depth_the_peak_is_no_less_than_the_update_needs() -> None:
+    """Maps shrink and weights grow with the depth: where the shallow nets peak in backward, a deep one does at its update."""
+    parts = {"batch_size": 1, "optimizer": "sgd", "measured_at": (1, 2), "saved": 5, "peak_at": "in the backward of a, b"}
+    shallow = Memory(**parts, weights=10, gradients=10, optimizer_state=10, workspace=60, peak=80, layers=[])
+    deep = Memory(**parts, weights=20, gradients=20, optimizer_state=20, workspace=30, peak=100, layers=[])
+    near, far = (along_depth(shallow, deep, (2, 4), depth) for depth in (7, 20))
+    assert (near.peak, near.workspace, near.peak_at) == (130, 0, "in the backward of a, b")
+    assert (far.peak, far.workspace, far.peak_at) == (300, 0, "the update")
 
 
 def test_a_model_whose_ops_depend_on_the_batch_has_no_forecast() -> None:

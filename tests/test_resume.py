@@ -133,6 +133,38 @@ def test_a_resumed_run_is_the_run_it_would_have_been(place: Path, capsys: pytest
     assert again["after_epoch"] == 3
 
 
+def test_also_where_steps_are_of_several_batches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after an epoch with a batch left over, and stopped by Ctrl-C between two batches of one step."""
+    words = ["train", "net.py", *QUICK, "--batch-size", "16", "--accumulate", "3"]  # of 100: 48, 48, 4
+    assert main([*words, "--out", "one"]) == 0
+    killed_in([*words, "--out", "other"], epochs=2)
+    assert main(["train", "--resume", "other"]) == 0
+    assert_equal_runs("one", "other")
+    step, parts = training._step, []
+
+    def interrupted(*arguments: object) -> object:
+        parts.append(arguments[-1])
+        if len(parts) == 9:  # epoch 2
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_step", interrupted)
+        assert main([*words, "--out", "stopped"]) == 130
+    assert parts[-1][:3] == (1, 2, 3)
+    assert main(["train", "--resume", "stopped", "--accumulate", "3", "--quiet"]) == 0
+    assert_equal_runs("one", "stopped")
+
+
+def test_a_run_from_before_there_were_such_steps_goes_on(place: Path, capsys: pytest.CaptureFixture) -> None:
+    config = json.loads(Path("cut/config.json").read_text())
+    assert config["recipe"].pop("accumulate") == 1
+    Path("cut/config.json").write_text(json.dumps(config))
+    assert refused("train --resume cut --accumulate 2", capsys) == "--accumulate 2: cut was started with 1; leave it out"
+    assert main(["train", "--resume", "cut", "--quiet"]) == 0
+    assert_equal_runs("cut", "whole")
+
+
 def best_so_far(metrics: list[dict]) -> list[int]:
     """The epochs that were the best when they ended."""
     merits = [(row["val_accuracy"], -row["val_loss"]) for row in metrics]

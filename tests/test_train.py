@@ -17,7 +17,7 @@ from minidl.random import stream
 from minidl.recipe import Recipe
 from minidl.state import read_state, save_state
 from minidl.tensor import Tensor
-from minidl.train import Diverged, Training, evaluate, fit, predict, probe
+from minidl.train import Diverged, Training, evaluate, fit, parts_of_steps, predict, probe
 
 TIMES = {"seconds", "images_per_second"}
 QUICK = Recipe(epochs=2, lr=0.01, shifts=0)
@@ -197,6 +197,78 @@ def test_batches_of_one_stay_batches_of_one(splits: data.Splits) -> None:
         fit(Normed(), few, Recipe(epochs=1, batch_size=1, shifts=0))
 
 
+# ---- several batches in a step -------------------------------------------------------------------------------------------
+
+
+def test_each_batch_weighs_by_its_images_in_its_own_step() -> None:
+    assert list(parts_of_steps([8, 8, 8, 2], 3)) == [*((1, i, 3, 1 / 3) for i in (1, 2, 3)), (2, 1, 1, 1)]
+    assert list(parts_of_steps([8, 9], 4)) == [(1, 1, 2, 8 / 17), (1, 2, 2, 9 / 17)]
+    assert list(parts_of_steps([8, 2], 1)) == [(1, 1, 1, 1), (2, 1, 1, 1)]
+
+
+class Still(Tiny):
+    """Without dropout: an image's gradient does not depend on its batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(minidl.tanh(self.hidden(x.flatten(1))))
+
+
+def steps_of(splits: data.Splits, images: int, model: nn.Module, **changes: float) -> Training:
+    """Two epochs on so many images."""
+    recipe = replace(Recipe(epochs=2, optimizer="sgd", lr=0.2, weight_decay=0.01, shifts=0), **changes)
+    training = Training(model, replace(splits, train=splits.train[:images]), recipe)
+    while not training.finished:
+        training.epoch()
+    return training
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])  # the first gradients' norm is about 0.8
+@pytest.mark.parametrize("images", [96, 90, 97, 100])  # in eights: none is left; a batch of 2; a batch of 9; a step of 4
+def test_small_batches_together_make_the_step_of_a_large_one(images: int, clip: float, splits: data.Splits) -> None:
+    trainings = []
+    for batch_size, accumulate in ((32, 1), (8, 4), (8, 1)):
+        minidl.manual_seed(5)
+        trainings.append(steps_of(splits, images, Still(), batch_size=batch_size, accumulate=accumulate, clip=clip))
+    one, parts, small = trainings
+    assert one.optimizer.steps == parts.optimizer.steps != small.optimizer.steps
+    assert one.metrics[1]["train_loss"] == pytest.approx(parts.metrics[1]["train_loss"], rel=1e-5)
+    for name, array in one.model.state_dict().items():
+        np.testing.assert_allclose(parts.model.state_dict()[name], array, rtol=1e-4, atol=1e-6)
+        assert not np.allclose(small.model.state_dict()[name], array, rtol=1e-2, atol=1e-3)
+
+
+def test_batch_norm_sees_each_batch_by_itself(splits: data.Splits) -> None:
+    """With hardly any learning rate the running statistics are those of batches of 8, however many make a step."""
+    found = []
+    for batch_size, accumulate in ((8, 4), (8, 1), (32, 1)):
+        minidl.manual_seed(5)
+        model = Normed()
+        model.drop.eval()
+        training = steps_of(splits, 96, model, batch_size=batch_size, accumulate=accumulate, lr=1e-9)
+        found.append(training.model.state_dict()["hidden.1.running_var"])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    assert not np.allclose(found[0], found[2], rtol=1e-2)
+
+
+def test_progress_is_told_batch_by_batch(splits: data.Splits) -> None:
+    few, seen = replace(splits, train=splits.train[:20]), []
+    recipe = Recipe(epochs=1, batch_size=8, accumulate=2, shifts=0)
+    fit(Tiny(), few, recipe, on_batch=lambda progress: seen.append(progress.images))
+    assert seen == [8, 16, 20]
+
+
+def test_the_batch_that_explodes_is_named(splits: data.Splits) -> None:
+    class Fourth(Tiny):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += self.training
+            return super().forward(x) * (math.inf if self.calls == 4 else 1.0)
+
+    with pytest.raises(Diverged, match=r"^epoch 1, step 2, batch 1 of 2: the loss is nan; try a smaller lr"):
+        fit(Fourth(), splits, Recipe(epochs=1, batch_size=40, accumulate=3, shifts=0))
+
+
 def test_a_loss_that_explodes_is_said_in_words(splits: data.Splits) -> None:
     class Unbounded(Tiny):
         def forward(self, x: Tensor) -> Tensor:
@@ -334,6 +406,7 @@ RECIPES = {
     "sgd": Recipe(epochs=5, optimizer="sgd", warmup=2, flips=1),
     "plateau": Recipe(epochs=8, optimizer="sgd", lr=0.01, schedule="plateau", clip=0.5),  # falls only if its memory is lost
     "adamw": Recipe(epochs=5, optimizer="adamw", schedule="step", weight_decay=0.01, lr=0.5),
+    "accumulate": Recipe(epochs=5, optimizer="sgd", batch_size=16, accumulate=3, clip=0.5, shifts=0),  # a batch is left
 }
 
 

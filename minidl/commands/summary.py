@@ -20,17 +20,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     add, recipe = parser.add_argument, Recipe()
     add("--classes", type=options.whole, metavar="N", help="outputs of the model; default: the class's own default")
     add("--memory", action="store_true", help="take training steps, and forecast what training needs of memory")
-    add("--batch-size", type=options.whole, metavar="N", help=f"with --memory: images in a step; default {recipe.batch_size}")
+    add("--batch-size", type=options.whole, metavar="N", help=f"with --memory: images in a batch; default {recipe.batch_size}")
+    add("--accumulate", type=options.whole, metavar="N", help=f"with --memory: batches in a step; default {recipe.accumulate}")
     add("--optimizer", metavar="NAME", help=f"with --memory: the update rule; default {recipe.optimizer}")
     options.as_json(parser)
 
 
 def run(args: Namespace) -> int:
     """Count; the exit code."""
-    for name in ("batch_size", "classes"):
+    for name in ("batch_size", "accumulate", "classes"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")
-    for name in ("batch_size", "optimizer"):
+    for name in ("batch_size", "accumulate", "optimizer"):
         if getattr(args, name) is not None and not args.memory:
             raise ValueError(f"--{name.replace('_', '-')} is for the forecast of memory; add --memory")
     source = modelfile.load(args.model, dict(args.set))
@@ -45,10 +46,10 @@ def run(args: Namespace) -> int:
 
 def _forecast(source: modelfile.ModelFile, model: modelfile.Model, args: Namespace) -> Memory:
     """Measured on the net itself, or where it is deeper than two that it names in `forecast_from`, on those."""
-    batch_size = args.batch_size or Recipe().batch_size
+    plan = (args.batch_size or Recipe().batch_size, args.optimizer, args.accumulate or Recipe().accumulate)
     depths, layers = getattr(model, "forecast_from", None), getattr(model, "layers", 0)
     if depths is None or layers <= max(depths):
-        return forecast(source.build(args.classes), batch_size, args.optimizer)
+        return forecast(source.build(args.classes), *plan)
     nets = [source._replace(options={**source.options, "depth": depth}).build(args.classes) for depth in depths]
-    shallow, deep = (forecast(net, batch_size, args.optimizer) for net in nets)
+    shallow, deep = (forecast(net, *plan) for net in nets)
     return along_depth(shallow, deep, depths, layers)

@@ -248,13 +248,13 @@ def _announce(job: Job, out: runs.Run, **more: str) -> None:
     encoded = f"; encoded by {job.args.encode}" if job.args.encode != "zscore" else ""
     note = f"; {job.splits.note}" if job.splits.note else ""
     shape, of = " x ".join(map(str, job.model.input_shape)), f"{job.source.name} of {job.source.path}"
+    batches = f"steps of {plan.accumulate} " * (plan.accumulate > 1) + f"batches of {plan.batch_size}"
     moves = f", shifts of up to {plan.shifts} pixels" * bool(plan.shifts) + ", flips" * bool(plan.flips)
     lines = {
         "model": f"{of}: input {shape}, {made_of.parameters:,} parameters, {made_of.macs:,} MACs",
         **job.start.lines(),
         "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}{encoded}",
-        "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, batches of {plan.batch_size}{moves}, "
-        f"seed {job.args.seed}, on {job.device}",
+        "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, {batches}{moves}, seed {job.args.seed}, on {job.device}",
         "run": f"{out.path}",
         **more,
     }

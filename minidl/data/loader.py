@@ -61,13 +61,18 @@ class DataLoader:
         joins = self.join_last and n % size == 1 and n > size
         return n // size if self.drop_last or joins else -(-n // size)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Images in each batch of an epoch."""
+        before = (len(self) - 1) * self.batch_size
+        last = self.batch_size if self.drop_last else len(self.dataset) - before
+        return [self.batch_size] * (len(self) - 1) + [last]
+
     def __iter__(self) -> Iterator[tuple[Tensor, Array]]:
         rng: Any = stream().generator() if self.shuffle or self.augment else None
         n = len(self.dataset)
         order = rng.permutation(n) if self.shuffle else np.arange(n)
-        if self.drop_last:
-            order = order[: len(self) * self.batch_size]
-        for rows in np.split(order, np.arange(1, len(self)) * self.batch_size):
+        for rows in np.split(order, np.cumsum(self.sizes))[:-1]:  # after the last batch comes what drop_last leaves out
             images, labels = self.dataset.take(rows), self.dataset.labels[rows]
             if self.augment:
                 images = self.augment(images, rng)
