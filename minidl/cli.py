@@ -16,6 +16,7 @@ What goes wrong is said in one line. Commands import what they need when they ru
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -79,6 +80,9 @@ def one_line(error: Exception, words: Sequence[str]) -> str:
     if isinstance(error, MemoryError):
         smaller = "--batch-size" if "train" in words[:1] else "network, or one for smaller images"
         text = f"out of memory: {text}; try a smaller {smaller}"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename)
+        text = f"{name[:40]}...: this name of {len(name):,} letters is too long for a file; shorten it"
     where = _line_in_users_file(error, words)
     if where and where not in text:
         ours = isinstance(error, ValueError) or type(error).__module__.startswith("minidl")
@@ -102,7 +106,7 @@ def _line_in_users_file(error: Exception, words: Sequence[str]) -> str | None:
     from minidl.modelfile import line_of
 
     folders = [Path(word.rpartition(".py")[0]).parent for word in words if ".py" in word]
-    folders += [Path(word) / "model" for word in words if (Path(word) / "model").is_dir()]
+    folders += [Path(word) / "model" for word in words if os.path.isdir(f"{word}/model")]  # Path.is_dir raises for a long name
     return next((where for folder in folders if (where := line_of(error, folder))), None)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,11 +61,12 @@ class Memory:
     layers: list[Saved]
     accumulate: int = 1  # batches in a step
     depths: tuple[int, int] | None = None  # of the nets measured in the place of a deeper one; then `layers` is empty
+    in_place: dict[str, Any] = field(default_factory=dict)  # options of what was measured that are others than the net's
 
     def as_json(self) -> dict[str, Any]:
         """For programs; the layers are told by the summary."""
-        told = {name: value for name, value in vars(self).items() if name != "layers"}
-        return told if self.depths else {name: value for name, value in told.items() if name != "depths"}
+        optional = {"depths", "in_place"}
+        return {name: value for name, value in vars(self).items() if name != "layers" and (value or name not in optional)}
 
     def __str__(self) -> str:
         parts = {
@@ -76,25 +77,26 @@ class Memory:
             "workspace at the peak": self.workspace,
         }
         width = max(map(len, parts))
-        lines = [f"  {name:<{width}}  {amount(size):>9}" for name, size in parts.items()]
-        lines.append(f"  {'peak':<{width}}  {amount(self.peak):>9}  {self.peak_at}")
+        lines = [f"  {name:<{width}}  {amount(size):>10}" for name, size in parts.items()]
+        lines.append(f"  {'peak':<{width}}  {amount(self.peak):>10}  {self.peak_at}")
         images = "1 image" if self.batch_size == 1 else f"{self.batch_size} images"
         if self.accumulate > 1:
             images = f"{self.accumulate} batches of {images}"
         one, two = self.measured_at
         steps = f"steps on {one} and {two}" + (" of nets with {} and {} layers".format(*self.depths) if self.depths else "")
+        steps += ", with " + ", ".join(f"{name}={value}" for name, value in self.in_place.items()) if self.in_place else ""
         head = f"A training step on {images}, forecast from {steps}; its parts are not all there at once:"
         note = "Of batches computed whole; `minidl train` computes large ones in slices, and needs less workspace."
         return "\n".join([head, *lines, note])
 
 
 def amount(size: float) -> str:
-    """Bytes as a person reads them: 1.2 MB, with MB = 10^6 bytes."""
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
+    """Bytes as a person reads them: 1.2 MiB, with MiB = 2^20 bytes."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
+        size /= 1024
+    return f"{size:.2f} GiB"
 
 
 def forecast(model: Model, batch_size: int, optimizer: str | None = None, accumulate: int = 1) -> Memory:

@@ -33,7 +33,7 @@ The paper prints no code and leaves much open. Its words, and our reading of eac
 128, 256, 512, 1024 layers        As many convolutions and dense layers on the longest way; those side by side count once, and
                                   shortcuts not. Stages of blocks of two: 3k, 4k, 6k - 1 and 3k blocks are 32k layers, and
                                   k = 4, 8, 16, 32 is exactly v1 to v4. For small images three equal stages; what does not
-                                  divide by three makes the middle one longer.
+                                  divide by three makes the middle one a block longer or shorter.
 plain, residual, alpha            plain     y = ReLU(F(x))              F = 3x3, batch norm, ReLU, 3x3, batch norm
                                   residual  y = ReLU(S(x) + F(x))       S = x, or 1x1 and batch norm where the shape changes
                                   alpha     so too; F = 3x3, alpha-BN, ReLU, stochastic pool, mean of 3x3 and 5x5, alpha-BN
@@ -52,7 +52,8 @@ many iterations"                  predicts with the mean over what could be draw
 a loss layer in every block       Deep supervision: auxiliary=True puts a head at the end of each stage but the last; each
                                   weighs 0.3 in the loss.
 softmax, AM-softmax, and linear   loss="softmax", "am", "am_linear": see minidl.am_softmax_linear. The angular ones look at
-                                  features of both signs: the last block has no ReLU then.
+                                  features of both signs, also those of auxiliary heads: at what the last ReLU of a stage is
+                                  given, while the next stage gets that ReLU's output.
 
 `survival=0.5` is stochastic depth (Huang, Sun, Liu, Sedra, Weinberger 2016, arXiv 1603.09382): block l of L is left out of a
 step with probability (l / L) (1 - survival), and in prediction F is multiplied by the rest, the probability to be there.
@@ -63,11 +64,15 @@ How it starts is ours too. The last batch norm of each block begins at `last_gam
 in all blocks), by which the first gradient is about as large at any depth (the scale: De, Smith 2020, arXiv 2002.10444): on
 digits of 16x16 its norm is 15 at 128 layers and 21 at 1024. Begun at 1 the alpha structure starts with gradients that no step
 can follow, 1e9 and past float32: where batch norm's slope is as large as its spread, the signed power's is 1.2 times as large,
-and each block multiplies the gradient by a little more than 1; the norm grows about as exp(4 blocks last_gamma^2). At 0 a block
-first passes on what it gets (Goyal and others 2017, arXiv 1706.02677, section 5.1), with norms of 2 and 4, but learns late.
+and each block multiplies the gradient by a little more than 1. Up to last_gamma = 0.2 the norm grows about as exp(3 to 4 blocks
+last_gamma^2), above it by less: at 1 by a factor of 1.4 a block (63 blocks). At 0 a block first passes on what it gets (Goyal
+and others 2017, arXiv 1706.02677, section 5.1), with norms of 2 and 4, but learns late.
 
 All else is as in resnet.py: the stem, no bias beside a batch norm, He's weights.
 """
+
+import math
+from collections.abc import Mapping
 
 import minidl
 from minidl import nn
@@ -200,6 +205,7 @@ class LinkedStage(Stage):
     """Each block but the first two also gets the output of an earlier one, its source."""
 
     redraw = False  # in each step of training
+    name = "stage"  # in the net, for what is wrong
 
     def connect(self, generator):
         """Draw a source for each block."""
@@ -215,11 +221,18 @@ class LinkedStage(Stage):
         """Those of this pass."""
         if self.redraw:
             return self.drawn(minidl.random.stream().generator())
-        found = [None if block.source is None else int(block.source.item()) for block in self]
+        found = [None if block.source is None else block.source.item() for block in self]
         for i, source in enumerate(found):
-            if source is not None and not 0 <= source < i - 1:
-                raise ValueError(f"{type(self).__name__}: block {i} expected a source of 0 to {i - 2}, got {source}")
+            self.check(i, source)
         return found
+
+    def check(self, i, source):
+        """ValueError where the source of block i, if it has any, is no block before its predecessor."""
+        if source is not None and source not in range(i - 1):
+            raise ValueError(
+                f"{self.name}.{i}.source expected the number of an earlier block, 0 to {i - 2}, got {source:g}; restore the "
+                "file of weights that it came from, or draw all links anew by model.connect()"
+            )
 
     def forward(self, x):
         """[N, channels, H, W] -> [N, width, P, Q]."""
@@ -252,11 +265,13 @@ class LinkedStage(Stage):
 class AlphaNet(nn.Module):
     """For images of 224x224: four stages of 64, 128, 256 and 512 maps.
 
-    version     1 to 4; `depth` in its place: any multiple of 32 layers
+    version     1 to 4, 1 if not given; `depth` in its place: any multiple of 32 layers
     structure   "plain", "residual" or "alpha"; kernels, alpha (of alpha-BN), links and seed are of the alpha structure alone
     links       "fixed", "redraw" or "none"; with `seed` the fixed ones are drawn from a stream of its own, so that weights can
                 be drawn anew and the links be the same
-    s, m        of the angular losses: scale and margin; few classes want s = 10, which is the smaller net's default
+    s, m        of the angular losses alone: scale and margin; few classes want s = 10, which is the smaller net's default
+
+    An option that would change nothing is refused.
     """
 
     input_shape = (3, 224, 224)
@@ -264,13 +279,14 @@ class AlphaNet(nn.Module):
     usual_classes, scale = 1000, 30.0
     auxiliary_weight = 0.3
     forecast_from = (32, 64)  # `minidl summary --memory` measures these two depths in the place of a greater one
+    forecast_with = (("version", None), ("survival", 1.0))  # and all with these options: every block there, the most it needs
     shapes_cannot_tell = "the alpha of alpha-BN, survival, and whether links are redrawn"
 
     def __init__(
         self,
         classes=None,
         *,
-        version=1,
+        version=None,
         structure="alpha",
         depth=None,
         kernels=(3, 5),
@@ -286,9 +302,11 @@ class AlphaNet(nn.Module):
         recompute=None,
         size=None,
     ):
-        self.version, self.structure, self.depth, self.kernels = version, structure, depth, kernels
+        self.version, self.structure, self.depth, self.kernels = 1 if version is None else version, structure, depth, kernels
         self.alpha, self.links, self.survival, self.auxiliary = alpha, links, survival, auxiliary
         self.check(loss, recompute, last_gamma, seed)
+        self.check_angles(s, m)
+        self.check_pairs(version, loss, last_gamma, seed, s, m)
         self.build_for(self.input_shape[1] if size is None else size)
         self.softmax, self.recomputed = loss == "softmax", recompute
         self.stem_layers()
@@ -296,7 +314,7 @@ class AlphaNet(nn.Module):
         for i, (width, count) in enumerate(zip(self.widths, self.depths(), strict=True)):
             blocks = [self.block(width if j else channels, width, stride=2 if i and not j else 1) for j in range(count)]
             stage = (LinkedStage if structure == "alpha" else Stage)(*blocks)
-            stage.recomputes, stage.redraw = recompute == "block", links == "redraw"
+            stage.recomputes, stage.redraw, stage.name = recompute == "block", links == "redraw", f"layer{i + 1}"
             setattr(self, f"layer{i + 1}", stage)
             channels = width
         self.stages = [f"layer{i + 1}" for i in range(len(self.widths))]
@@ -340,9 +358,36 @@ class AlphaNet(nn.Module):
             raise self.refusal(f"survival must be above 0 and 1 or less, got {self.survival!r}")
         if last_gamma is not None and (type(last_gamma) not in (int, float) or not 0 <= last_gamma <= 1):
             raise self.refusal(f"last_gamma must be from 0 to 1, got {last_gamma!r}")
+
+    def check_angles(self, s, m):
+        """ValueError, one line, for a scale or a margin out of range."""
+        if s is not None and (type(s) not in (int, float) or not 0 < s < math.inf):
+            raise self.refusal(f"s must be a number above 0, finite, or None, got {s!r}")
+        if type(m) not in (int, float) or not 0 <= m <= 2:
+            raise self.refusal(f"m must be a number from 0 to 2, as far as two cosines are apart, got {m!r}")
+
+    def check_pairs(self, version, loss, last_gamma, seed, s, m):
+        """ValueError, one line, for an option that another one makes useless."""
+        if version is not None and self.depth is not None:
+            raise self.refusal(f"version={version} and depth={self.depth} both say how many layers; leave one out")
         if self.structure == "plain" and (self.survival < 1 or last_gamma == 0):
             option = f"survival={self.survival}" if self.survival < 1 else "last_gamma=0"
             raise self.refusal(f"{option} needs a shortcut past the block, and the plain structure has none")
+        if self.structure != "alpha":
+            why = f"is of the alpha structure alone, and this one is {self.structure}; leave it out"
+            usual = {"kernels": (tuple(self.kernels), (3, 5)), "alpha": (self.alpha, 0.5), "links": (self.links, "fixed")}
+            self.check_usual(why, **usual, seed=(seed, None))
+        elif self.links != "fixed":
+            self.check_usual(f"draws the fixed links, and links={self.links!r} has none; leave it out", seed=(seed, None))
+        if loss == "softmax":
+            why = "is of the angular losses alone, and this one is softmax; leave it out, or choose loss='am' or 'am_linear'"
+            self.check_usual(why, s=(s, None), m=(m, 0.35))
+
+    def check_usual(self, why, **options):
+        """ValueError, one line, for the first option that is not as it usually is."""
+        for name, (value, usual) in options.items():
+            if value != usual:
+                raise self.refusal(f"{name}={value!r} {why}")
 
     def refusal(self, words):
         """The error to raise."""
@@ -402,15 +447,25 @@ class AlphaNet(nn.Module):
         for i, block in enumerate(blocks, start=1):
             block.survival = 1 - i / len(blocks) * (1 - self.survival)
             nn.init.constant_(block.bn2.weight, last_gamma)
-        blocks[-1].last_relu = self.softmax
+        for name in self.stages:
+            getattr(self, name)[-1].last_relu = self.softmax
 
-    def connect(self, seed):
-        """Draw the links."""
+    def connect(self, seed=None):
+        """Draw the links: from the stream of a seed, or from minidl's."""
         if self.structure != "alpha" or self.links == "none":
             return
         stream = minidl.random.stream() if seed is None else minidl.random.Stream(seed)
         for name in self.stages:
             getattr(self, name).connect(stream.generator())
+
+    def load_state_dict(self, state, strict=True):
+        """As every Module; ValueError also for a link to no earlier block, and then nothing is loaded."""
+        for name in self.stages if self.structure == "alpha" and isinstance(state, Mapping) else ():
+            for i in range(len(getattr(self, name))):
+                source = state.get(f"{name}.{i}.source")
+                if getattr(source, "size", 0) == 1:
+                    getattr(self, name).check(i, source.item())
+        return super().load_state_dict(state, strict)
 
     # ---- what it computes --------------------------------------------------------------------------------------------
 
@@ -419,8 +474,9 @@ class AlphaNet(nn.Module):
         to a tuple of these, the main one first."""
         nn.check_images(self, x, self.least)
         x = self.maxpool(minidl.relu(self.bn1(self.conv1(x))))
-        ends = []
+        ends = []  # of each stage, what its head looks at
         for name in self.stages:
+            x = minidl.relu(x) if ends and not self.softmax else x
             stage = getattr(self, name)
             x = minidl.recompute(stage, x) if self.recomputed == "stage" else stage(x)
             ends.append(x)

@@ -204,8 +204,25 @@ def test_a_broken_link_is_told() -> None:
     model = AlphaNet32(**SMALL)
     with minidl.no_grad():
         model.layer2[3].source.copy_(2)
-    with pytest.raises(ValueError, match="LinkedStage: block 3 expected a source of 0 to 1, got 2"):
+    with pytest.raises(ValueError, match=r"layer2\.3\.source expected the number of an earlier block, 0 to 1, got 2; restore"):
         model(images(model))
+    model.connect()  # the remedy that it names
+    model(images(model))
+
+
+@pytest.mark.parametrize(("name", "source", "most"), [("layer1.2", -5, 0), ("layer2.4", 3, 2), ("layer3.3", 99, 1)])
+def test_a_broken_link_in_a_file_is_told_when_it_is_loaded(name: str, source: int, most: int, tmp_path: Path) -> None:
+    state = AlphaNet32(**SMALL).state_dict()
+    nn.save_weights({**state, f"{name}.source": np.array(source)}, tmp_path / "net.safetensors")
+    model = AlphaNet32(**SMALL)
+    before = model.state_dict()
+    words = rf"^{name}\.source expected the number of an earlier block, 0 to {most}, got {source}; restore the file"
+    with pytest.raises(ValueError, match=words):
+        nn.load_weights(model, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=words):
+        model.load_state_dict({**state, f"{name}.source": Tensor(np.array(source))})
+    after = model.state_dict()
+    assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
 def stage_by_hand(stage: Any, x: Tensor, far: Any) -> Tensor:
@@ -353,6 +370,51 @@ def test_angular_losses_look_at_features_of_both_signs(loss: str, op: Any, struc
     assert all(np.abs(p.grad).max() > 0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("loss", ["am", "am_linear"])
+@pytest.mark.parametrize("recompute", [None, "block", "stage"])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_auxiliary_heads_of_angular_losses_look_at_both_signs_too(structure: str, recompute: str | None, loss: str) -> None:
+    """At what a stage's last ReLU is given; the next stage gets what comes out of that ReLU."""
+    minidl.manual_seed(0)
+    options: dict[str, Any] = {"depth": 14, "size": 9, "structure": structure, "last_gamma": 1, "recompute": recompute}
+    model = AlphaNet32(**options, loss=loss, auxiliary=True)
+    heard: dict[str, Any] = {}
+    for name in model.stages:
+        listen(getattr(model, name), name, heard)
+    outs = model(images(model, 3))
+    assert [out.shape for out in outs] == [(3, 64), (3, 16), (3, 32)]
+    for out, name in zip(outs, ("layer3", "layer1", "layer2"), strict=True):
+        maps = heard[name][1].numpy()
+        assert (maps < 0).mean() > 0.05
+        np.testing.assert_allclose(out.numpy(), maps.mean(axis=(2, 3)), rtol=1e-4, atol=1e-5)
+    for before, after in (("layer1", "layer2"), ("layer2", "layer3")):
+        np.testing.assert_array_equal(heard[after][0].numpy(), np.maximum(heard[before][1].numpy(), 0))
+    model.loss(outs, np.array([1, 7, 3])).backward()
+    assert all(np.abs(p.grad).max() > 0 for p in model.parameters())
+
+
+def listen(stage: Any, name: str, heard: dict[str, Any]) -> None:
+    """What the stage is given and gives."""
+    forward = stage.forward
+
+    def forward_and_tell(x: Tensor) -> Tensor:
+        heard[name] = x, forward(x)
+        return heard[name][1]
+
+    stage.forward = forward_and_tell
+
+
+def test_without_auxiliary_heads_an_angular_net_computes_what_its_stages_do() -> None:
+    """The same features with those heads as without: they only look."""
+    models = []
+    for auxiliary in (False, True):
+        minidl.manual_seed(0)
+        models.append(AlphaNet32(depth=14, size=9, loss="am", auxiliary=auxiliary, last_gamma=1))
+    models[1].load_state_dict(models[0].state_dict(), strict=False)
+    plain, watched = (model.eval()(images(model, 3)).numpy() for model in models)
+    np.testing.assert_array_equal(plain, watched)
+
+
 def test_the_scale_of_the_angular_losses() -> None:
     with minidl.shapes_only():
         assert AlphaNet32(depth=8, loss="am").fc.s == 10
@@ -370,7 +432,7 @@ def test_where_there_is_a_shortcut_a_branch_starts_small(structure: str, begins:
 
 @pytest.mark.parametrize("structure", ["residual", "alpha"])
 def test_a_block_may_start_by_passing_on_what_it_gets(structure: str) -> None:
-    model = AlphaNet32(depth=14, size=9, structure=structure, last_gamma=0, links="none").eval()
+    model = AlphaNet32(depth=14, size=9, structure=structure, last_gamma=0).eval()  # two blocks a stage: no links
     x = minidl.relu(Tensor(np.random.default_rng(0).standard_normal((2, 16, 9, 9)).astype(np.float32)))
     np.testing.assert_array_equal(model.layer1(x).numpy(), x.numpy())
 
@@ -396,10 +458,22 @@ def test_alpha_of_one_is_batch_norm() -> None:
 
 
 def test_what_a_file_of_weights_says_of_the_net(tmp_path: Path) -> None:
-    nn.save_weights(AlphaNet32(depth=14, size=9, links="redraw", recompute="block", seed=3), tmp_path / "net.safetensors")
-    nn.load_weights(AlphaNet32(depth=14, size=9, links="redraw", seed=4), tmp_path / "net.safetensors")
+    nn.save_weights(AlphaNet32(depth=14, size=9, links="redraw", recompute="block"), tmp_path / "net.safetensors")
+    nn.load_weights(AlphaNet32(depth=14, size=9, links="redraw"), tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match=r"was saved from AlphaNet32\(links='redraw'\)"):
         nn.load_weights(AlphaNet32(depth=14, size=9), tmp_path / "net.safetensors")
+
+
+def test_options_that_earlier_files_tell_are_known(tmp_path: Path) -> None:
+    """They named a version beside a depth, and a scale and margin beside the softmax; the structures' defaults as well."""
+    told = {"version": 1, "structure": "residual", "depth": 14, "kernels": [3, 5], "alpha": 0.5, "links": "fixed", "s": 10.0}
+    told |= {"m": 0.35, "survival": 1.0, "auxiliary": False}
+    model = AlphaNet32(depth=14, structure="residual", size=9)
+    about = {"minidl.model": "AlphaNet32", "minidl.options": json.dumps(told)}
+    nn.save_weights(model.state_dict(), tmp_path / "net.safetensors", about)
+    assert len(nn.load_weights(model, tmp_path / "net.safetensors").loaded_keys) == len(model.state_dict())
+    with pytest.raises(ValueError, match=r"build it with survival=1.0"):
+        nn.load_weights(AlphaNet32(depth=14, structure="residual", size=9, survival=0.5), tmp_path / "net.safetensors")
 
 
 # ---- no depth is too deep ----------------------------------------------------------------------------------------------------
@@ -461,9 +535,23 @@ def test_the_memory_of_a_deep_net_is_forecast_from_shallower_ones(words: list[st
         assert memory[name] == pytest.approx(getattr(measured, name), rel=near), name
 
 
+@pytest.mark.parametrize("depth", ["14", "80"])  # measured itself, and from shallower ones
+def test_stochastic_depth_is_forecast_with_every_block_there(depth: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(Path(__file__).parent.parent / "models" / "alphanet.py")
+    memory = []
+    for words in ([], ["--set", "survival=0.5"]):
+        options = ["--set", f"depth={depth}", "--set", "size=9", "--set", "structure=residual", *words]
+        assert main(["summary", file, *options, "--memory", "--batch-size", "4", "--json"]) == 0
+        memory.append(json.loads(capsys.readouterr().out)["memory"])
+    assert memory[0]["saved"] == memory[1]["saved"] > 0
+    assert ("in_place" in memory[0], memory[1]["in_place"]) == (False, {"survival": 1.0})
+    assert memory[0]["peak"] == pytest.approx(memory[1]["peak"], rel=0.05)  # Python's own objects come and go
+
+
 def test_the_memory_of_the_deepest_is_told_in_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     file = str(Path(__file__).parent.parent / "models" / "alphanet.py")
     assert main(["summary", file, "--set", "version=4", "--set", "size=9", "--memory", "--batch-size", "1"]) == 0
     out = capsys.readouterr().out
     assert "forecast from steps on 1 and 2 of nets with 20 and 38 layers" in out
     assert "saved bytes" not in out
+    assert "MiB" in out

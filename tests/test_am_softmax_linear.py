@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, nn, optim
+from minidl import Tensor, data, nn, optim
 from minidl.random import manual_seed
 
 RNG = np.random.default_rng(0)
@@ -154,31 +154,33 @@ def test_without_the_logarithm_there_is_next_to_no_gradient(s: float) -> None:
 # ---- the head ----------------------------------------------------------------------------------------------------------
 
 
-def trained(literal: bool, s: float) -> tuple[float, float]:
-    """Accuracy, and the loss of the last step over that of the first, after 60 steps on 60 points around 6 centres."""
-    manual_seed(0)
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 6
-    points = (rng.standard_normal((6, 8))[labels] + 0.2 * rng.standard_normal((60, 8))).astype(np.float32)
-    body, head = nn.Linear(8, 5), nn.AMSoftmaxLinear(5, 6, s=s, literal=literal)
-    opt, losses = optim.SGD([*body.parameters(), *head.parameters()], lr=0.1, momentum=0.9), []
-    for _ in range(60):
-        opt.zero_grad()
-        loss = head.loss(body(Tensor(points)), labels)
-        loss.backward()
-        opt.step()
-        losses.append(loss.item())
-    cosines = head.predict(body(Tensor(points)))
+def trained(literal: bool, s: float, seed: int) -> tuple[float, float]:
+    """Accuracy on the ten digits of training, and the loss of the last epoch over that of the first, after ten epochs."""
+    manual_seed(seed)
+    digits, rng = data.digits().train, np.random.default_rng(seed)
+    x, labels = digits.normalise(digits.images).reshape(len(digits), -1), digits.labels
+    body = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 16))
+    head = nn.AMSoftmaxLinear(16, 10, s=s, literal=literal)
+    opt, losses = optim.SGD([*body.parameters(), *head.parameters()], lr=0.01, momentum=0.9), []
+    for _ in range(10):
+        for rows in np.array_split(rng.permutation(len(x)), 17):
+            opt.zero_grad()
+            loss = head.loss(body(Tensor(x[rows])), labels[rows])
+            loss.backward()
+            opt.step()
+            losses.append(loss.item())
+    cosines = head.predict(body(Tensor(x)))
     assert np.abs(cosines.numpy()).max() <= 1 + 1e-6
-    return float((cosines.numpy().argmax(axis=1) == labels).mean()), losses[-1] / losses[0]
+    return float((cosines.numpy().argmax(axis=1) == labels).mean()), float(np.mean(losses[-17:]) / np.mean(losses[:17]))
 
 
 @pytest.mark.parametrize("s", [10.0, 30.0])
-def test_the_head_trains_and_by_the_printed_formula_hardly(s: float) -> None:
-    accuracy, fall = trained(literal=False, s=s)
-    assert accuracy == 1
-    assert fall < 0.1
-    assert trained(literal=True, s=s)[0] <= 0.5
+@pytest.mark.parametrize("seed", range(3))
+def test_the_head_learns_ten_digits_and_by_the_printed_formula_one_or_two(s: float, seed: int) -> None:
+    accuracy, fall = trained(literal=False, s=s, seed=seed)
+    assert accuracy > 0.95
+    assert fall < 0.5
+    assert trained(literal=True, s=s, seed=seed)[0] < 0.25
 
 
 def test_the_head_is_am_softmaxs_with_another_loss() -> None:

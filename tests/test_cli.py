@@ -64,6 +64,34 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "b/" + "a" * 300 + ".py", "/".join(["c" * 200] * 25) + "/net.py"], ids=len)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train {}",
+        "train net.py --data {}",
+        "train net.py --data hybrid:real={}",
+        "train net.py --weights {}",
+        "train net.py --out {}",
+        "train --resume {}",
+        "evaluate {}",
+        "evaluate runs/net-1 --data {}",
+        "predict {} net.py",
+        "predict runs/net-1 {}",
+        "summary {}",
+        "check conv2d {}",
+    ],
+)
+def test_a_name_too_long_for_a_file_is_told_in_one_line(
+    words: str, name: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.format(name).split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "internal error" not in err
+    assert "Errno" not in err
+
+
 # ---- train ---------------------------------------------------------------------------------------------------------------
 
 

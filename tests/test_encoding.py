@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,20 @@ def test_the_training_images_alone_are_measured() -> None:
     assert images.shape == (7, 1, 4, 4)
 
 
+@pytest.mark.parametrize("name", ["digits", "digits:writers", "hybrid:per_class=10,classes=14", "folder"])
+def test_of_a_limited_set_the_images_that_are_left_are_measured(name: str, tmp_path: Path) -> None:
+    from test_folder import photos
+
+    photos(tmp_path)
+    name, limit = (str(tmp_path), 3) if name == "folder" else (name, 30)
+    whole, few = (data.load(name, size=(8, 8), channels=1, encode="alpha=0.5", limit=n) for n in (None, limit))
+    assert len(few.train) == limit
+    for part in few:
+        assert part.normalise == data.Normalise.fit(few.train.images, "alpha=0.5") != whole.normalise
+    assert whole.limited(limit).normalise == few.normalise  # also where it was encoded before
+    assert replace(whole, train=replace(whole.train, normalise=None)).limited(limit).train.normalise is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_and_json_lose_nothing(name: str) -> None:
     code = data.Encoding.named(name)
@@ -247,7 +261,7 @@ def change_data(run: str, **changes: object) -> None:
 
 def test_a_run_keeps_its_encoding_and_is_measured_by_it(place: Path, capsys: pytest.CaptureFixture) -> None:
     config, result = config_of("run"), json.loads(Path("run/result.json").read_text())
-    fitted = data.load("digits", size=(8, 8), channels=1, encode="alpha=0.5,reduce=2").normalise
+    fitted = data.load("digits", size=(8, 8), channels=1, encode="alpha=0.5,reduce=2", limit=200).normalise
     assert config["data"]["encode"] == "alpha=0.5,reduce=2"
     assert (config["data"]["mean"], config["data"]["std"]) == (list(fitted.mean), list(fitted.std))
     assert config["recipe"]["shifts"] == 2  # a tenth of the images as they are made, 16x16

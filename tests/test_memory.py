@@ -243,15 +243,15 @@ def test_an_optimiser_that_is_not_known() -> None:
 
 
 def test_amounts_read_well() -> None:
-    assert [amount(n) for n in (0, 999, 1234, 56_789, 345_678, 9.8e6, 1.234e9, 5e10)] == [
+    assert [amount(n) for n in (0, 1023, 1234, 56_789, 345_678, 9.8e6, 1.234e9, 5e10)] == [
         "0 bytes",
-        "999 bytes",
-        "1.2 kB",
-        "56.8 kB",
-        "346 kB",
-        "9.8 MB",
-        "1.23 GB",
-        "50.00 GB",
+        "1023 bytes",
+        "1.2 KiB",
+        "55.5 KiB",
+        "338 KiB",
+        "9.3 MiB",
+        "1.15 GiB",
+        "46.57 GiB",
     ]
 
 

@@ -181,13 +181,37 @@ def test_small_and_large_values_are_ordinary(training: bool, size: float) -> Non
         np.testing.assert_allclose(dx.sum(), 1000, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        *((np.float32, size) for size in (2e38, 1e-38, 1e-44)),
+        *((np.float64, size) for size in (1e60, 1e300, 1e-60, 1e-300, 1e-322)),
+        *((np.float16, size) for size in (6e4, 6e-7)),
+    ],
+)
+def test_values_as_large_and_small_as_there_are_draw_in_proportion(dtype: type, size: float) -> None:
+    """Also beside maps of ordinary ones: what an image draws is its own affair."""
+    x = np.broadcast_to(np.array([[0.0, 0.5], [1.0, 0.25]]), (2000, 2, 2, 2)).copy()
+    x[:, 1] *= size
+    x = x.astype(dtype)
+    y = pooled(x, kernel_size=2)
+    assert y.dtype == dtype
+    for c in range(2):
+        values = np.unique(x[0, c])[1:]
+        p = (values / values.max()).astype(np.float64)
+        assert chi_square(y[:, c], values, p / p.sum()) < QUANTILE[2]
+
+
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (1, 2), (3, 3)])
-def test_nan_is_not_hidden(place: tuple[int, int], training: bool) -> None:
+def test_nan_and_infinity_are_not_hidden(place: tuple[int, int], value: float, training: bool) -> None:
     x = np.ones((1, 1, 4, 4))
-    x[0, 0, place[0], place[1]] = np.nan
-    y = pooled(x, kernel_size=2, training=training)[0, 0]
+    x[0, 0, place[0], place[1]] = value
+    with np.errstate(invalid="ignore"):
+        y = pooled(x, kernel_size=2, training=training)[0, 0]
     assert np.argwhere(np.isnan(y)).tolist() == [[place[0] // 2, place[1] // 2]]
+    assert (y[~np.isnan(y)] == 1).all()
 
 
 @pytest.mark.parametrize("side", [15, 16, 20])

@@ -45,11 +45,15 @@ def run(args: Namespace) -> int:
 
 
 def _forecast(source: modelfile.ModelFile, model: modelfile.Model, args: Namespace) -> Memory:
-    """Measured on the net itself, or where it is deeper than two that it names in `forecast_from`, on those."""
+    """Measured on the net itself, or where it is deeper than two that it names in `forecast_from`, on those. A net that
+    computes otherwise from step to step names options in `forecast_with`, by which all of it is there."""
     plan = (args.batch_size or Recipe().batch_size, args.optimizer, args.accumulate or Recipe().accumulate)
     depths, layers = getattr(model, "forecast_from", None), getattr(model, "layers", 0)
+    in_place = dict(getattr(model, "forecast_with", ()))
+    told = {name: value for name, value in in_place.items() if value is not None and source.options.get(name, value) != value}
+    source = source._replace(options={**source.options, **in_place})
     if depths is None or layers <= max(depths):
-        return forecast(source.build(args.classes), *plan)
+        return replace(forecast(source.build(args.classes), *plan), in_place=told)
     nets = [source._replace(options={**source.options, "depth": depth}).build(args.classes) for depth in depths]
     shallow, deep = (forecast(net, *plan) for net in nets)
-    return along_depth(shallow, deep, depths, layers)
+    return replace(along_depth(shallow, deep, depths, layers), in_place=told)

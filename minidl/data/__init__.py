@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from minidl.data.augment import compose, flips, shifts
 from minidl.data.dataset import Dataset, Splits
 from minidl.data.encoding import Encoding, Normalise, brightness
-from minidl.data.folder import PARTS, OnRead, image_folder, listing
+from minidl.data.folder import PARTS, OnRead, check_parts, image_folder, listing
 from minidl.data.hybrid import hybrid
 from minidl.data.images import read_image, resize
 from minidl.data.loader import DataLoader
@@ -47,10 +47,11 @@ def load(
     on_read  hears (images read, of so many)
     encode   such as "alpha=0.5" (encoding.py); with reduce=2 images are made of twice `size` each way for it to read `size`
     """
+    check_parts("load", parts)
     code = Encoding.named(encode)
     size = code.size_read(size)
     if mixture := mixture_of(name):
-        return mixture.splits((channels, *size), parts, on_read).encoded(code).limited(limit)
+        return mixture.splits((channels, *size), parts, on_read).limited(limit).encoded(code)
     if name in DATA_SETS:
         return DATA_SETS[name](size, channels=channels, encode=code).limited(limit)
     return image_folder(known_folder(name), size, channels=channels, limit=limit, parts=parts, on_read=on_read, encode=code)

@@ -138,8 +138,12 @@ class Splits:
         return H, W
 
     def limited(self, limit: int | None) -> Splits:
-        """With `limit` training images only, as many of each class as may be; the other parts stay whole."""
-        return self if limit is None else replace(self, train=self.train[balanced(self.train.labels, limit)])
+        """With `limit` training images only, as many of each class as may be; the other parts stay whole. What is encoded is
+        encoded the same way, fitted on those alone."""
+        if limit is None:
+            return self
+        fewer = replace(self, train=self.train[balanced(self.train.labels, limit)])
+        return fewer if self.train.normalise is None else fewer.encoded(self.train.normalise.encoding)
 
 
 def balanced(labels: np.ndarray, limit: int) -> np.ndarray:

@@ -58,6 +58,7 @@ def image_folder(
 
     ValueError or OSError, one line, for a folder laid out otherwise, a broken image, more images than memory should hold.
     """
+    check_parts("image_folder", parts)
     code, found = Encoding.named(encode), listing(path)
     files = {part: found.parts[part] if part in parts else [] for part in PARTS}
     if limit is not None and files["train"]:
@@ -66,6 +67,12 @@ def image_folder(
     shape = (channels, *((size, size) if isinstance(size, int) else size))
     train, validation, test = _read(found.root, files, shape, on_read)
     return Splits(train, validation, test, found.classes, found.note, found.digest()).encoded(code)
+
+
+def check_parts(who: str, parts: Sequence[str]) -> None:
+    """ValueError, one line, for what is no part of a data set; a word alone is not taken for its letters."""
+    if isinstance(parts, str) or not all(part in PARTS for part in parts):
+        raise ValueError(f"{who}: parts must be some of {', '.join(PARTS)}, such as ('train', 'test'), got {parts!r}")
 
 
 # ---- which files ---------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import numpy as np
 from minidl.data.dataset import Dataset, Splits
 from minidl.data.encoding import Encoding
 from minidl.data.figures import KINDS
-from minidl.data.folder import LARGEST, PARTS, OnRead
+from minidl.data.folder import LARGEST, PARTS, OnRead, check_parts
 from minidl.data.pictures import draw, noise
 from minidl.data.real import DIGITS, NONE, Real, real_images, real_names
 from minidl.data.settings import is_whole, read_settings
@@ -124,6 +124,7 @@ class Mixture:
     def splits(self, shape: tuple[int, int, int], parts: Sequence[str], on_read: OnRead) -> Splits:
         """The images [C, H, W], made now. Whatever does not fit is said before the first is drawn."""
         names, kept = self.names(), (3 if shape[0] == 3 else 1, *shape[1:])
+        check_parts("hybrid", parts)
         counts = {part: self.count(part) if part in parts else 0 for part in PARTS}
         total, real = len(names) * sum(counts.values()), real_images(self.real, kept)
         self._check_room(total, kept)

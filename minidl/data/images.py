@@ -109,6 +109,8 @@ def _reason(error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, IsADirectoryError):
         return "it is a folder; name the image files in it"
+    if isinstance(error, OSError) and error.strerror:  # its text would name the file again
+        return f"{error.strerror[0].lower()}{error.strerror[1:]}"
     if isinstance(error, UnidentifiedImageError):
         return f"it is not a sound {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):

@@ -20,11 +20,18 @@ def read_settings(text: str, readers: Readers, who: str) -> dict[str, Any]:
         if name in found:
             raise ValueError(f"{who}: {name} is given twice, {found[name]} and {value}; leave one out")
         try:
-            found[name] = readers[name](value)
+            found[name] = readers[name](value if readers[name] is str else _plain(value))
         except ValueError:
             kind = "whole number" if readers[name] is int else "number"
             raise ValueError(f"{who}: {name} should be a {kind}, got {value!r}") from None
     return found
+
+
+def _plain(text: str) -> str:
+    """The text of a number, if it is written as all write it: Python would read 2_0, full-width digits and blanks too."""
+    if not text.isascii() or "_" in text or text != text.strip():
+        raise ValueError(text)
+    return text
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:

@@ -9,6 +9,7 @@ ValueError: Linear: in_features must be a whole number of 1 or more, got 0
 
 from __future__ import annotations
 
+import math
 import operator
 from numbers import Integral, Real
 from typing import Any
@@ -30,11 +31,11 @@ def whole(layer: Module, name: str, value: Any, least: int = 1) -> int:
 
 def number(layer: Module, name: str, value: Any, **limits: float) -> float:
     """The value as a float, if it is a number within the limits: least, most, above, below; NaN is in none."""
-    right = isinstance(value, Real) and not isinstance(value, bool)
-    if not (right and all(LIMITS[limit][1](value, bound) for limit, bound in limits.items())):
+    found = _as_float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if math.isnan(found) or not all(LIMITS[limit][1](found, bound) for limit, bound in limits.items()):
         words = " and ".join(LIMITS[limit][0].format(bound) for limit, bound in limits.items())
         raise ValueError(f"{type(layer).__name__}: {name} must be a number, {words}, got {_shown(value)}")
-    return float(value)
+    return found
 
 
 def yes_or_no(layer: Module, name: str, value: Any) -> bool:
@@ -52,6 +53,14 @@ def window(layer: Module, padding: Any = 0, dilation: Any = 1, **pairs: Any) -> 
         sides(padding, (1, 1), (1, 1), (1, 1), (1, 1))
     except ShapeError as error:
         raise ShapeError(f"{type(layer).__name__}: {error}") from None
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; 10**400, which is none, as infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _shown(value: Any) -> str:

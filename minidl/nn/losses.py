@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from minidl.nn import init
 from minidl.nn.checks import number, whole, yes_or_no
@@ -82,9 +82,11 @@ class AMSoftmax(Module):
     So a model gives features, and the trainer calls its `loss` and `predict`. Few classes want s = 10; m above 0.45 fails.
     """
 
+    margins: ClassVar[dict[str, float]] = {"least": 0, "most": 2}  # cosines span no more
+
     def __init__(self, features: int, classes: int, s: float = 30.0, m: float = 0.35):
         self.features, self.classes = whole(self, "features", features), whole(self, "classes", classes)
-        self.s, self.m = number(self, "s", s, above=0), number(self, "m", m, least=0)
+        self.s, self.m = number(self, "s", s, above=0, below=math.inf), number(self, "m", m, **self.margins)
         self.weight = Parameter.zeros(self.classes, self.features)
         self.reset_parameters()
 
@@ -115,8 +117,10 @@ class AMSoftmaxLinear(AMSoftmax):
     m           the margin, an angle below pi as well
     a, c        slope and height of the line a (1 - cos t) + c; they are fixed
     continuous  the height is such that both parts meet, for each sample
-    literal     the formula as the paper prints it, without the logarithm: a demonstration, it does not train at s = 10 or more
+    literal     the formula as the paper prints it, without the logarithm: a demonstration, from s = 10 on it hardly trains
     """
+
+    margins: ClassVar[dict[str, float]] = {"least": 0, "below": math.pi}
 
     def __init__(
         self,
@@ -130,8 +134,7 @@ class AMSoftmaxLinear(AMSoftmax):
         literal: bool = False,
     ):
         super().__init__(features, classes, s, m)
-        self.m = number(self, "m", m, least=0, below=math.pi)
-        self.a, self.c = number(self, "a", a, least=0), number(self, "c", c, above=-math.inf, below=math.inf)
+        self.a, self.c = number(self, "a", a, least=0, below=math.inf), number(self, "c", c, above=-math.inf, below=math.inf)
         self.continuous, self.literal = yes_or_no(self, "continuous", continuous), yes_or_no(self, "literal", literal)
 
     def loss(self, features: Tensor, labels: Any) -> Tensor:

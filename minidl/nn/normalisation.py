@@ -14,6 +14,7 @@ track_running_stats=False, when there are none).
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -125,7 +126,9 @@ class AlphaBatchNorm2d(_BatchNorm):
         track_running_stats: bool = True,
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
-        self.alpha, self.epsilon = number(self, "alpha", alpha, above=0), number(self, "epsilon", epsilon, above=0)
+        self.alpha, self.epsilon = (
+            number(self, name, value, above=0, below=math.inf) for name, value in (("alpha", alpha), ("epsilon", epsilon))
+        )
 
     def _by_the_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attrs = {"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}

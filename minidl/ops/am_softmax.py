@@ -13,7 +13,8 @@
 The margin is subtracted from the cosine, so no arccos is needed and opposite or parallel vectors are ordinary. Accuracy
 is read from the cosines without the margin: minidl.cosine_logits. At equal cosines the loss is ln(1 + (C - 1) e^(s m)).
 A norm of at most 1e-12 has cosine 0 and gradient 0. Half types: norms, sums and the softmax in float32.
-s = 30 and m = 0.35 are the papers'; few classes want s = 10, and m above 0.45 fails to converge.
+s = 30 and m = 0.35 are the papers'; few classes want s = 10, and m above 0.45 fails to converge. s is above 0 and finite, m
+from 0 to 2, as far as two cosines are apart.
 
 >>> x, w = [[1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]  # as near to one class as to the other
 >>> round(minidl.am_softmax(x, w, [0], s=10.0, m=0.0).item(), 3)  # ln 2
@@ -73,8 +74,10 @@ def definition(x: np.ndarray, w: np.ndarray, labels: np.ndarray, *, s: float, m:
 
 
 def shape(x: Shape, w: Shape, labels: Shape, *, s: float, m: float) -> Shape:
-    if s <= 0 or m < 0:
-        raise ShapeError(f"s must be positive and m not negative, got s={s}, m={m}")
+    if not 0 < s < math.inf:
+        raise ShapeError(f"s must be above 0 and finite, got s={s}")
+    if not 0 <= m <= 2:
+        raise ShapeError(f"m is taken off a cosine, 0 or more and at most 2, as far as two cosines are apart; got m={m}")
     return ()
 
 

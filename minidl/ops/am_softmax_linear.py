@@ -17,8 +17,8 @@ s, m  scale and margin, m in [0, pi) both as an angle (which part a sample has) 
 a, c  slope and height of the linear part; they are fixed. Learned, they would be unbounded below: c -> -infinity
 continuous  c is chosen for each sample so that both parts meet at t_y = m. It is then a function of the other cosines,
             c = A - a (1 - cos m) with A at C_y = cos m, its gradient is included, and the attribute c is not used
-literal     the formula as it is printed, A = -p_y, for demonstration alone: with ten classes training stays at chance from
-            s = 10 on. dC_j (not the line's -a) is p_y times what it is above: where cosines are alike, about exp(-s m) times
+literal     the formula as it is printed, A = -p_y, for demonstration alone: from s = 10 on a net learns one of ten digits, or
+            two. dC_j (not the line's -a) is p_y times what it is above: where cosines are alike, about exp(-s m) times
 
 The paper: AM-softmax with "linear weights", by two branches that the angle and the margin tell apart, the first printed without
 a logarithm. Our readings: the logarithm is restored; x_i of the linear a x_i + c is 1 - cos t_y, so that with a = 1 and c = 0
@@ -117,7 +117,7 @@ def definition(
 
 def shape(x: Shape, w: Shape, labels: Shape, *, s: float, m: float, a: float, c: float, **_: bool) -> Shape:
     if not 0 < s < math.inf:
-        raise ShapeError(f"s must be above 0, got s={s}")
+        raise ShapeError(f"s must be above 0 and finite, got s={s}")
     if not 0 <= m < math.pi:
         raise ShapeError(f"m is an angle, 0 or more and below pi, got m={m}")
     if not 0 <= a < math.inf:

@@ -18,12 +18,15 @@ saved : training:   (which of the R*S positions was drawn, R*S for none, a byte 
 The paper: the activations of a region, normalised, are its probabilities p; a location l is drawn from the multinomial
 distribution that they make; in testing the activations are weighted by p and added up. It pools behind a ReLU, and so must
 you: a negative value is an error. Our readings: a window without a positive value gives 0 and takes no gradient (in evaluation,
-one whose sum is at most 1e-30). Where a window sees NaN, y is NaN.
+one whose sum is at most 1e-30). Where a window sees NaN or infinity, y is NaN. In evaluation y is infinite where the squares
+overflow: in float32 from about 1e19 on.
 
 How l is drawn: one uniform u in (0, 1) for each window from the key's Philox stream, windows row by row, their channels
 fastest. l is the first position in reading order whose running sum exceeds u S. The running sum adds up each row of the
 window by itself, and then the rows: windows that overlap share the sums of their rows. It is taken in float32 whatever
-the type of x (u has 23 bits), so that an image draws the same positions in every type.
+the type of x (u has 23 bits), so that an image draws the same positions in every type. That neither over- nor underflows, for
+a map [H, W] whose largest value is above 1e30 or below 1e-18 is first divided by it; what is then below 1e-38, or is so in a
+map that needed no division, may count as 0.
 
 The key may be left out: then the op takes the next N keys of the stream that minidl.manual_seed sets. It is not used in
 evaluation.
@@ -71,7 +74,7 @@ def forward(
         y = channels_first(narrow(window_sums(a * a, windows) * one_over(window_sums(a, windows)), x))
         return y, (x, y)
     a = pad(x, windows)
-    code = drawn(a.astype(np.float32, copy=False), key, windows)
+    code = drawn(within_float32(a, x.max(axis=(2, 3))), key, windows)
     y = xp_of(x).zeros(code.shape, dtype=x.dtype)
     for position, chosen in zip(windows.positions(), masks(code, x, windows), strict=True):
         y += a[windows.at(*position)] * chosen  # all but one are 0, or NaN
@@ -90,6 +93,15 @@ def backward(
     share = g * one_over(window_sums(pad(x, windows), windows))  # dy / S [N, P, Q, C]
     twice, less = (fold(repeat(s, math.prod(kernel_size)), x_shape, windows, like=g) for s in (share, share * channels_last(y)))
     return narrow(2 * x * twice - less, dy), None
+
+
+def within_float32(a: Array, largest: Array) -> Array:
+    """The padded a [N, H', W', C] in float32, maps with a very large or very small largest value [N, C] divided by it."""
+    xp, largest = xp_of(a), largest.astype(np.float64)
+    far = ((largest > 1e30) & (largest < math.inf)) | ((largest < 1e-18) & (largest > 0))
+    if far.any():
+        a = a / xp.where(far, largest, 1).astype(a.dtype)[:, None, None]
+    return a.astype(np.float32, copy=False)
 
 
 def drawn(a: Array, key: Array, windows: Windows) -> Array:

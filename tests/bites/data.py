@@ -68,7 +68,7 @@ BUGS: dict[str, list[tuple[str, str]]] = {
     ],
     "minidl/data/__init__.py": [
         ("    size = code.size_read(size)\n", ""),
-        ("on_read).encoded(code)", "on_read).encoded('zscore')"),
+        ("limited(limit).encoded(code)", "limited(limit).encoded('zscore')"),
         ("on_read=on_read, encode=code", "on_read=on_read"),
     ],
     "minidl/runs.py": [

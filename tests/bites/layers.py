@@ -36,10 +36,10 @@ BUGS: dict[str, list[tuple[str, str]]] = {
     ],
     "minidl/nn/losses.py": [
         ("super().__init__(features, classes, s, m)", "super().__init__(features, classes, 30.0, m)"),
-        ('self.m = number(self, "m", m, least=0, below=math.pi)', "self.m = 0.35"),
+        ('margins: ClassVar[dict[str, float]] = {"least": 0, "below": math.pi}', 'margins: ClassVar[dict[str, float]] = {"least": 0, "most": 2}'),
         (
-            'self.a, self.c = number(self, "a", a, least=0), number(self, "c", c,',
-            'self.a, self.c = number(self, "a", c, least=0), number(self, "c", a,',
+            'self.a, self.c = number(self, "a", a, least=0, below=math.inf), number(self, "c", c,',
+            'self.a, self.c = number(self, "a", c, least=0, below=math.inf), number(self, "c", a,',
         ),
         ('attrs = {"s": self.s, "m": self.m, "a": self.a, "c": self.c}', 'attrs = {"m": self.m, "a": self.a, "c": self.c}'),
         ('attrs = {"s": self.s, "m": self.m, "a": self.a, "c": self.c}', 'attrs = {"s": self.s, "a": self.a, "c": self.c}'),

@@ -141,9 +141,10 @@ def pair(name: str, depth: int, structure: str, size: int, **options: Any) -> Mo
     """The model and its twin; batches of three."""
     told = "".join(f" {key}={value}" for key, value in options.items())
     heads, kernels = options.get("auxiliary", False), options.get("kernels", (3, 5))
+    seed = {"seed": 1} if structure == "alpha" else {}
     return ModelTwin(
         f"{name} depth={depth} structure={structure}{told}",
-        lambda: ours(name, depth, structure, size=size, seed=1, **options),
+        lambda: ours(name, depth, structure, size=size, **seed, **options),
         lambda: twin(name, depth, structure, kernels, heads),
         (3, 3, size, size),
     )
