@@ -36,7 +36,7 @@ BUGS: dict[str, list[tuple[str, str]]] = {
     ],
     "minidl/nn/losses.py": [
         ("super().__init__(features, classes, s, m)", "super().__init__(features, classes, 30.0, m)"),
-        ('margins: ClassVar[dict[str, float]] = {"least": 0, "below": math.pi}', 'margins: ClassVar[dict[str, float]] = {"least": 0, "most": 2}'),
+        ('{"least": 0, "below": math.pi}', '{"least": 0, "most": 2}'),
         (
             'self.a, self.c = number(self, "a", a, least=0, below=math.inf), number(self, "c", c,',
             'self.a, self.c = number(self, "a", c, least=0, below=math.inf), number(self, "c", a,',
