@@ -1,11 +1,11 @@
 """Do signals live through a thousand layers? Sizes of maps and gradients, block by block, in the first step of Alpha-Net.
 
-    python -m benchmarks.signals     both deep structures, v1 and v4, the last batch norms begun at 1 and as AlphaNet begins
+    python -m benchmarks.signals     all structures, v1 and v4, the last batch norms begun at 1 and as AlphaNet begins
                                      them; writes results/signals.json and .png
 
 Digits of 16x16, 32 of them, before any training. L: layers in all blocks. `maps`: root mean square of a block's output.
 `gradients`: of the loss by that output, over that by the last block's, so that 1 means that all of it arrives. `norm`: of the
-gradient by all weights together, what a step of SGD would be multiplied by.
+gradient by all weights together, what a step of SGD would be multiplied by; 'overflow' where float32 holds it no more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from minidl.evaluation import loss_of
 from models.alphanet import VERSIONS, AlphaNet32
 
 SIZE, BATCH = 16, 32
-STRUCTURES, STARTS = ("residual", "alpha"), {"1": 1.0, "1/sqrt(L)": None}
+STRUCTURES, STARTS = ("plain", "residual", "alpha"), {"1": 1.0, "1/sqrt(L)": None}
 TABLE = report.Table({"net ": 27, "first maps": 10, "last maps": 10, "gradients": 10, "norm": 10})
 
 
@@ -60,12 +60,17 @@ def measured(structure: str, depth: int, start: str, images: np.ndarray, labels:
         gradients = [root_mean_square(y.grad) for y in outputs]
         norm = math.hypot(*(float(np.linalg.norm(p.grad.astype(np.float64))) for p in model.parameters()))
     about = {"structure": structure, "depth": depth, "start": start}
-    return about | {"loss": loss.item(), "maps": maps, "gradients": gradients, "norm": norm}
+    return about | {"loss": loss.item(), "maps": maps, "gradients": gradients, "norm": finite(norm)}
 
 
-def root_mean_square(x: np.ndarray) -> float:
-    """In float64: what is past float32's end is only past it where it is stored."""
-    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+def root_mean_square(x: np.ndarray) -> float | None:
+    """Squared in float64; None where x itself holds what is no number."""
+    return finite(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))))
+
+
+def finite(value: float) -> float | None:
+    """The value, or None for infinity and NaN, which JSON has not."""
+    return value if math.isfinite(value) else None
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -73,7 +78,7 @@ def rows() -> Iterator[dict[str, Any]]:
     images, labels = next(iter(data.DataLoader(data.load("digits", size=(SIZE, SIZE), channels=3).train, BATCH)))
     for depth in (VERSIONS[1], VERSIONS[4]):
         for structure in STRUCTURES:
-            for start in STARTS:
+            for start in list(STARTS)[: 1 if structure == "plain" else 2]:  # AlphaNet begins plain nets at 1
                 yield measured(structure, depth, start, images, labels)
 
 
@@ -82,8 +87,9 @@ def told(found: list[dict[str, Any]]) -> list[str]:
     lines = TABLE.head()
     for row in found:
         first, last = row["maps"][0], row["maps"][-1]
-        cells = [first, last, row["gradients"][0] / row["gradients"][-1], row["norm"]]
-        lines.append(TABLE.row([title(row), *(f"{cell:.3g}" for cell in cells)]))
+        back = row["gradients"][0] and row["gradients"][0] / row["gradients"][-1]
+        cells = ("overflow" if cell is None else f"{cell:.3g}" for cell in (first, last, back, row["norm"]))
+        lines.append(TABLE.row([title(row), *cells]))
     return lines
 
 
@@ -93,14 +99,15 @@ def title(row: dict[str, Any]) -> str:
 
 
 def plot(found: list[dict[str, Any]], path: Path) -> None:
-    """Maps and gradients over the depth, on a logarithmic scale: what grows by a factor in each block is a straight line."""
+    """Maps and gradients over the depth, on a logarithmic scale: what grows by a factor in each block is a straight line,
+    which ends where float32 does."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 4), layout="constrained")
     colours = {structure: f"C{i}" for i, structure in enumerate(STRUCTURES)}
     for axes, key in zip(figure.subplots(1, 2), ("maps", "gradients"), strict=True):
         for row in found:
-            sizes = np.array(row[key]) / (row[key][-1] if key == "gradients" else 1)
+            sizes = np.array(row[key], float) / (row[key][-1] if key == "gradients" else 1)
             style = "--" if row["start"] == "1" else "-"
             width = 0.9 if row["depth"] == VERSIONS[1] else 2.0
             across = np.linspace(0, 1, len(sizes))
