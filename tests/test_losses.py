@@ -185,8 +185,10 @@ ERRORS: list[tuple[Callable, type, str]] = [
     (
         lambda: minidl.am_softmax(ONES, ONES, LABELS, m=-0.1),
         ShapeError,
-        "am_softmax: m is taken off a cosine, 0 or more and at most 2, as far as two cosines are apart; got m=-0.1  "
-        "(x [4,10], w [4,10], labels [4])",
+        (
+            "am_softmax: m is taken off a cosine, 0 or more and at most 2, as far as two cosines are apart; got m=-0.1  "
+            "(x [4,10], w [4,10], labels [4])"
+        ),
     ),
     (
         lambda: minidl.mse_loss(np.ones((4, 1)), np.ones(4)),
