@@ -145,8 +145,9 @@ def _op(name: str) -> Op:
 def _kernel(op: Op, name: str | None) -> Kernel:
     if name is None:
         return next(iter(op.kernels.values()))  # registered first: the plain one, whose `saved` the op's docstring tells
-    if name not in op.kernels:
-        raise CannotGrade(f"{op.name} has no kernel {plain(name)!r} for --with; choose from {', '.join(op.kernels)}")
+    lend = [kernel.name for kernel in op.kernels.values() if not kernel.source]  # the grader has no GPU
+    if name not in lend:
+        raise CannotGrade(f"{op.name} has no kernel {plain(name)!r} for --with; choose from {', '.join(lend)}")
     return op.kernels[name]
 
 

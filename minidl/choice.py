@@ -4,6 +4,8 @@ An op may come with a forecast: `forecast(kernel name, *shapes, **attrs)` gives 
 part of backward, or None for a kernel that it does not know. Of the kernels that do not refuse the problem the one with the
 least sum is chosen. It is asked once for shapes and attributes: no clock, so that the same call takes the same kernel always.
 
+On a GPU the CUDA kernel is chosen, if a GPU has run it under the laws (`Source.verified`); otherwise the default's formulas.
+
 Compiled kernels count under `minidl.compiled()` alone; there, one without a forecast takes the place of the kernel it compiles.
 """
 
@@ -11,6 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from minidl.cuda import NAMES
 from minidl.modes import modes
 from minidl.signature import Shape, told
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from minidl.op import Kernel, Op
 
 Shapes = tuple[Shape | None, ...]
+ON_GPU = "of the GPU"  # in the place of a kernel's name: whichever `on_gpu` chooses
 
 
 def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = None) -> Kernel:
@@ -29,10 +35,17 @@ def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = N
     if batch is not None:
         sliced = op.signature.sliced(shapes)
         shapes = tuple((batch, *shape[1:]) if shape and s else shape for shape, s in zip(shapes, sliced, strict=True))
-    counted = [k for k in op.kernels.values() if modes().compiled or not k.compiles]
+    counted = [k for k in op.kernels.values() if not k.source and (modes().compiled or not k.compiles)]
     expected = {k: times for k in counted if isinstance(times := _expected(op, k, shapes, attrs), tuple)}
     best = min(expected, key=lambda k: sum(expected[k]), default=op.kernels[op.default])
     return next((k for k in counted if k.compiles == best.name and not k.why_not(shapes, attrs)), best)
+
+
+def on_gpu(op: Op, shapes: Shapes, attrs: dict[str, Any], dtype: np.dtype) -> Kernel:
+    """The first verified CUDA kernel that computes such numbers and does not refuse the problem, or the default."""
+    known = dtype.name in NAMES
+    verified = (k for k in op.kernels.values() if k.source and k.source.verified and known and (k.half or dtype != np.float16))
+    return next((k for k in verified if not k.why_not(shapes, attrs)), op.kernels[op.default])
 
 
 def explained(op: Op, shapes: Shapes, attrs: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minidl.backend import Array
+from minidl.cuda import Source
 from minidl.jit import missing
 from minidl.signature import Shape
 
@@ -70,6 +71,7 @@ class Kernel:
     images: Callable[..., int] | None = None  # (*shapes, **attrs) -> how many a slice should have at least
     prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
     compiles: str = ""  # the kernel in whose place this one, with loops that Numba compiles, is under `minidl.compiled()`
+    source: Source | None = None  # CUDA that a GPU computes it with; on the host it is refused
     names_needs: bool = field(init=False)
     in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
 

@@ -170,16 +170,18 @@ def array_library_does_not_matter(kernel: Kernel, problem: Problem, rng: np.rand
     """On CuPy (where a GPU is) and on every registered stand-in: the same result, computed by that library alone.
 
     A formula that calls np.something on its arrays works on every laptop and fails, or crawls through the host, on a GPU.
-    A compiled kernel is for NumPy's arrays and is not held to it: the op hands it no others.
+    A compiled kernel is for NumPy's arrays and is not held to it: the op hands it no others. A CUDA kernel is held to the op's
+    plain one on NumPy, and by a GPU alone.
     """
     if kernel.compiles:
         return
-    libraries = backend.other_libraries()
+    libraries = [library for library in backend.other_libraries() if not kernel.source or library.name == "cupy"]
     if not libraries:
-        raise Undecided("no array library beside NumPy on this machine")
-    y, saved, _ = _forward(kernel, problem)
+        raise Undecided("nothing on this machine could tell" if kernel.source else "no array library beside NumPy here")
+    plain = kernel.op.kernels[kernel.op.default] if kernel.source else kernel
+    y, saved, _ = _forward(plain, problem)
     dy = _normal(rng, y.shape)
-    grads = _backward(kernel, problem, saved, dy)
+    grads = _backward(plain, problem, saved, dy)
     for library in libraries:
         moved = Problem(tuple(None if x is None else library.from_numpy(x) for x in problem.inputs), problem.attrs)
         y2, saved2, _ = _forward(kernel, moved)

@@ -22,6 +22,7 @@ import numpy as np
 from minidl import choice, executor
 from minidl.arguments import as_arrays, split
 from minidl.backend import Array, xp_of
+from minidl.cuda import can_launch
 from minidl.draw import Draw
 from minidl.kernel import Cost, Kernel, Problem
 from minidl.modes import anomaly_mode, modes
@@ -168,7 +169,8 @@ class Op:
     def _named(self) -> str:
         """The kernel that the user named, or the only one that is thought of; '' if one is to be chosen."""
         name = _CHOSEN.get().get(self.name, AUTO)
-        return name if name != AUTO else "" if self.forecast or modes().compiled else self.default
+        several = self.forecast or modes().compiled or any(kernel.source for kernel in self.kernels.values())
+        return name if name != AUTO else "" if several else self.default
 
     # ---- shapes and cost ---------------------------------------------------------------------------------------------
 
@@ -242,6 +244,8 @@ class Op:
             raise ValueError(f"{kernel} refuses this problem: it does not compute in float16")
         if kernel.compiles and xp_of(*arrays) is not np:
             raise ValueError(f"{kernel} refuses this problem: it computes on the CPU alone")
+        if kernel.source and not can_launch(arrays[0]):
+            raise ValueError(f"{kernel} refuses this problem: it computes on a GPU; move the tensors there with .to('cuda')")
         y, saved, aux = executor.forward(kernel, arrays, attrs)
         more = tuple([Tensor(a) for a in aux]) if aux else ()
         out = record(kernel, attrs, tensors, arrays, y, saved, more)
@@ -250,17 +254,22 @@ class Op:
     def _plan(self, arrays: tuple[Array | None, ...], attrs: dict[str, Any]) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of a call and its attributes in canonical form, checked. Remembered: a training loop repeats its calls."""
         name, now, shapes = self._named(), modes(), tuple([None if a is None else a.shape for a in arrays])
-        if not name and not (type(arrays[0]) is np.ndarray and arrays[0].dtype == np.float32):
-            name = self.default
+        first: Any = arrays[0]
+        if not name and not (type(first) is np.ndarray and first.dtype == np.float32):
+            name = choice.ON_GPU if can_launch(first) and type(first) is not np.ndarray else self.default
         try:
             values = tuple(attrs.values())  # and their types: 1 == 1.0 == True, and not all of them are allowed
-            key = (name, shapes, values, tuple(map(type, values)), None if name else (now.batch, now.compiled))
+            chosen_by: Any = first.dtype if name == choice.ON_GPU else None if name else (now.batch, now.compiled)
+            key = (name, shapes, values, tuple(map(type, values)), chosen_by)
             if (plan := self._plans.get(key)) is not None:
                 return plan
         except TypeError:  # an attribute that cannot be hashed (a list): check every time
             key = None
         attrs, _ = self.settle(shapes, attrs)
-        kernel = self.kernels[name] if name else choice.fastest(self, shapes, attrs, now.batch)
+        if name == choice.ON_GPU:
+            kernel = choice.on_gpu(self, shapes, attrs, first.dtype)
+        else:
+            kernel = self.kernels[name] if name else choice.fastest(self, shapes, attrs, now.batch)
         if why := kernel.why_not(shapes, attrs):
             others = [k.name for k in self.kernels.values() if k is not kernel and not k.why_not(shapes, attrs)]
             other = self.default if self.default in others else others[0] if others else ""

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections import Counter
 
+import emulation
 import pytest
 import strict_xp
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,7 @@ from minidl.laws import LAWS
 from minidl.op import OPS
 
 strict_xp.register()
+emulation.register()
 
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
@@ -31,6 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     reasons = {}
     if importlib.util.find_spec("torch") is None:
         reasons["parity"] = "torch is not installed: pip install torch==2.13.0 (a CPU build)"
+    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
+        reasons["nvrtc"] = "cuda-core is not installed: pip install -e '.[cuda-compile]'"
     if (problem := cuda_problem()) is not None:
         reasons["gpu"] = problem
     if "nightly" not in config.getoption("-m"):

@@ -33,12 +33,14 @@ ARROWS = {
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "receptive_field": {"signature"},
-    "choice": {"modes", "signature", "op"},  # op: for type checkers only
-    "kernel": {"backend", "jit", "signature", "op"},  # op: for type checkers only
-    "op": {"arguments", "backend", "choice", "draw", "executor", "kernel", "modes"}
+    "cuda": {"backend"},
+    "choice": {"cuda", "modes", "signature", "op"},  # op: for type checkers only
+    "kernel": {"backend", "cuda", "jit", "signature", "op"},  # op: for type checkers only
+    "op": {"arguments", "backend", "choice", "cuda", "draw", "executor", "kernel", "modes"}
     | {"random", "receptive_field", "signature", "tensor"},
     "ops": {
         "backend",
+        "cuda",
         "draw",
         "jit",
         "lockstep",

@@ -2,7 +2,8 @@
 
 One file per room of `minidl/ops`, each with a list PATCHES. A row names the kernel, the old text (found exactly once in the
 file), the new text, and the law. `file` is the module that is patched; `then` a module that is run again on top of
-it (an activation on top of a patched `pointwise`, a kernel on top of a patched `window`). Patched loops run as Python.
+it (an activation on top of a patched `pointwise`, a kernel on top of a patched `window`). Patched loops run as Python; of a
+CUDA source `file` is the name, "lrn.cu", and `then` the module that launches it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def all_patches() -> list[Patch]:
 def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     """The patched kernel, under the op it claims to compute."""
     name = patch.kernel.partition("[")[2].rstrip("]")
+    if patch.file.endswith(".cu"):
+        return _in_cuda(patch, op_kernels[name])
     source = inspect.getsource(importlib.import_module(patch.file))
     count = source.count(patch.old)
     if count != 1:
@@ -60,6 +63,16 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
     original = op_kernels[name]
     mutant = ops[patch.op].kernels[name] if patch.op in ops else module
     return like(original, f"{name}, patched", mutant, module)
+
+
+def _in_cuda(patch: Patch, original: Kernel) -> Kernel:
+    """The kernel with a line of its CUDA source changed."""
+    module = run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)))
+    source, count = module.SOURCE.text, module.SOURCE.text.count(patch.old)
+    if count != 1:
+        raise ValueError(f"{patch}: the old text stands {count} times in {patch.file}, expected once")
+    module.SOURCE.text = source.replace(patch.old, patch.new)
+    return like(original, f"{original.name}, patched", module, module)
 
 
 def like(original: Kernel, name: str, mutant: Kernel | types.ModuleType, module: types.ModuleType) -> Kernel:

@@ -15,6 +15,10 @@ def loops(old: str, new: str, law: str) -> Patch:
     return Patch("lrn[compiled]", old, new, law, "minidl.ops.lrn.loops", "minidl.ops.lrn.compiled")
 
 
+def in_cuda(old: str, new: str, law: str) -> Patch:
+    return Patch("lrn[cuda]", old, new, law, "lrn.cu", "minidl.ops.lrn.cuda")
+
+
 def compiled(old: str, new: str, law: str) -> Patch:
     return Patch("lrn[compiled]", old, new, law, "minidl.ops.lrn.compiled")
 
@@ -32,6 +36,14 @@ PATCHES = [
         "backward_is_the_derivative",
     ),
     loops("g[c] = factor", "root[c] *= root[c]\n            g[c] = factor", "arguments_are_left_alone"),
+    in_cuda("j < half && j < C", "j < half - 1 && j < C", "forward_is_the_definition"),
+    in_cuda("if (c > half)", "if (c > half + 1)", "forward_is_the_definition"),
+    in_cuda("k + alpha * sum", "k + sum", "forward_is_the_definition"),
+    in_cuda("pow(scale, -beta)", "pow(scale, beta)", "forward_is_the_definition"),
+    in_cuda("2 * alpha * beta", "alpha * beta", "backward_is_the_derivative"),
+    in_cuda("leaves = c - half - 1", "leaves = c - half", "backward_is_the_derivative"),
+    in_cuda("int c = -half; c < C", "int c = 0; c < C", "backward_is_the_derivative"),
+    Patch("lrn[cuda]", "xp_of(dy).ascontiguousarray(dy)", "dy", "strides_do_not_matter", "minidl.ops.lrn.cuda"),
     compiled("number(-2 * share * beta)", "number(-share * beta)", "backward_is_the_derivative"),
     compiled("np.empty_like(X), np.empty_like(X)", "np.empty_like(X), np.empty(X.shape)", "float_types_are_kept"),
     row("for r in range(1, n // 2 + 1)", "for r in range(1, n // 2)", "forward_is_the_definition"),

@@ -30,7 +30,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.half import narrow, widen
-from minidl.ops.lrn import compiled, run
+from minidl.ops.lrn import compiled, cuda, run
 from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
 
@@ -106,4 +106,5 @@ lrn = Op(
 lrn.kernel("window", forward, backward, analytic=True)
 lrn.kernel("run", run.forward, run.backward, analytic=True)
 lrn.kernel("compiled", compiled.forward, compiled.backward, compiles="run", half=False)
+lrn.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, half=False)
 lrn.default = "run"

@@ -1,0 +1,114 @@
+"""CUDA kernels: sources beside their op, compiled when they are first launched.
+
+    SOURCE = Source(__file__, "lrn.cu")                                   # beside the Python file that launches it
+    SOURCE.launch("lrn_forward", pixels, x, y, s, pixels, C, H * W, ...)   # one thread for each of so many places
+
+A source is CUDA C++ over two types: T, that of the arrays (float, double), and A, that of sums (float for halves, else T). Its
+kernels are `extern "C" __global__ void name(...)`, and each takes its places with a grid stride, so that any grid is right:
+
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
+
+What is launched becomes parameters in its order: an array `const T*` or `T*` (uint8: `unsigned char*`), an int `int`, a float
+`A`. Keywords are what the compiler should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`.
+
+CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
+same source obeys the same laws on a machine without a GPU. What no GPU has run is not chosen by default: `Source.verified`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl.backend import Array, cupy
+
+BLOCK = 256  # threads of a block, where nothing else is said
+MOST_BLOCKS = 1 << 16  # a grid stride takes what is beyond
+MOST = 2**31 - 1  # places that an int can count
+NAMES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}
+VERIFIED = Path(__file__).parent / "cuda_verified.txt"
+
+Runner = Callable[[str, str, int, int, list], None]  # (source, kernel, grid, block, arguments)
+_RUNNERS: dict[type, Runner] = {}  # array type -> who launches on such arrays
+
+
+class Source:
+    """A .cu file beside the Python file that launches its kernels.
+
+    constants  an example of those that it is compiled with
+    """
+
+    def __init__(self, beside: str, name: str, **constants: int):
+        self.path, self.constants = Path(beside).parent / name, constants
+
+    def __repr__(self) -> str:
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @cached_property
+    def text(self) -> str:
+        """The source as it stands."""
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def verified(self) -> bool:
+        """Has a GPU run it, as it stands, under the laws? `python -m benchmarks.gpu_report` writes the list."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        return VERIFIED.exists() and digest in VERIFIED.read_text(encoding="utf-8").split()
+
+    def complete(self, number: str, **constants: int) -> str:
+        """The source for one type of numbers, 'float32', and with constants: what is compiled.
+
+        Types and constants are declared: macros would reach into the compiler's own headers, where T is a template's.
+        """
+        (t, sums), half = NAMES[number], "#include <cuda_fp16.h>\n" * (number == "float16")
+        declared = "".join(f" constexpr int {key} = {value};" for key, value in sorted(constants.items()))
+        return f"{half}typedef {t} T; typedef {sums} A;{declared}\n{self.text}"
+
+    def launch(self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, **constants: int) -> None:
+        """Run a kernel with a thread for each of `count` places, in blocks of `block` threads.
+
+        TypeError where the arrays are of no type that can be launched on; ValueError where one is not C-contiguous, or has more
+        numbers than an int counts.
+        """
+        arrays = [a for a in args if not isinstance(a, int | float)]
+        for a in arrays:
+            if not a.flags.c_contiguous or a.size > MOST:
+                wrong = f"{a.size:,} numbers" if a.flags.c_contiguous else f"{list(a.shape)} in strides {a.strides}"
+                raise ValueError(f"{name} of {self!r}: expected C-contiguous arrays of at most {MOST:,} numbers, got {wrong}")
+        run = _RUNNERS.get(type(arrays[0])) or _runner_of(arrays[0], self)
+        number = next(a.dtype.name for a in arrays if a.dtype.kind == "f")
+        scalar = np.float64 if number == "float64" else np.float32
+        given = [np.int32(a) if isinstance(a, int) else scalar(a) if isinstance(a, float) else a for a in args]
+        if count:
+            run(self.complete(number, **constants), name, min(-(-count // block), MOST_BLOCKS), block, given)
+
+
+def register_runner(array_type: type, runner: Runner) -> None:
+    """Let arrays of this type be launched on."""
+    _RUNNERS[array_type] = runner
+
+
+def can_launch(array: Array) -> bool:
+    """Is there somebody who runs CUDA sources on such arrays?"""
+    return type(array) in _RUNNERS or type(array).__module__.partition(".")[0] == "cupy"
+
+
+def _runner_of(array: Array, source: Source) -> Runner:
+    if not can_launch(array):
+        raise TypeError(f"{source!r} is computed by a GPU: expected CuPy arrays, got {type(array).__module__}'s; x.to('cuda')")
+    register_runner(type(array), _run_by_cupy)
+    return _run_by_cupy
+
+
+def _run_by_cupy(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
+    _compiled(text).get_function(name)((grid,), (block,), tuple(args))
+
+
+@cache
+def _compiled(text: str) -> Any:
+    return cupy().RawModule(code=text, options=("-std=c++17",))

@@ -1,0 +1,76 @@
+"""CUDA sources on the CPU: the same text, compiled by g++ under cuda_on_cpu.h, launched on NumPy's arrays.
+
+It holds what a thread computes and how threads wait for each other. It says nothing of warps, of memory that threads race for
+without waiting (blocks and, where nothing waits, threads run one after another), and nothing of speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl.cuda import register_runner
+
+HEADER = Path(__file__).parent / "cuda_on_cpu.h"
+KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\((.*?)\)\s*\{', re.S)
+FOLDER = Path(tempfile.gettempdir()) / "minidl_emulation"
+
+
+def problem() -> str | None:
+    """Why nothing can be emulated here, or None."""
+    return None if shutil.which("g++") else "g++ is not installed (Debian: apt install g++)"
+
+
+def register() -> None:
+    """Launch on NumPy's arrays from now on."""
+    if problem() is None:
+        register_runner(np.ndarray, run)
+
+
+def run(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
+    """What a GPU would do, slowly."""
+    pointers = []
+    for a in args:
+        if isinstance(a, np.ndarray):
+            pointers.append(ctypes.c_void_p(a.ctypes.data))
+        else:
+            pointers.append({"int32": ctypes.c_int, "float32": ctypes.c_float, "float64": ctypes.c_double}[a.dtype.name](a))
+    getattr(_library(text), f"cpu_{name}")(grid, block, *pointers)
+
+
+@cache
+def _library(text: str) -> ctypes.CDLL:
+    text = translated(text)
+    digest = hashlib.sha256((HEADER.read_text(encoding="utf-8") + text).encode()).hexdigest()[:20]
+    FOLDER.mkdir(exist_ok=True)
+    built = FOLDER / f"{digest}.so"
+    if not built.exists():
+        with tempfile.TemporaryDirectory(dir=FOLDER) as place:
+            code, fresh = Path(place) / "kernel.cpp", Path(place) / "kernel.so"
+            code.write_text(text, encoding="utf-8")
+            words = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", "-include", str(HEADER)]
+            done = subprocess.run([*words, str(code), "-o", str(fresh)], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"the source does not compile:\n{done.stderr[:3000]}"
+            fresh.replace(built)
+    return ctypes.CDLL(str(built))
+
+
+def translated(text: str) -> str:
+    """The source with an entry for C behind it for each of its kernels."""
+    entries = []
+    for name, parameters in KERNEL.findall(text):
+        names = [parameter.split()[-1].strip("*") for parameter in parameters.split(",")]
+        waits = "true" if "__syncthreads" in text else "false"
+        call = f"launch_on_cpu(grid, block, {waits}, [=] {{ {name}({', '.join(names)}); }});"
+        entries.append(f'extern "C" void cpu_{name}(int grid, int block, {parameters}) {{ {call} }}')
+    assert entries, 'no kernel found: expected extern "C" __global__ void name(...)'
+    return "\n".join([text, *entries, ""])
