@@ -106,5 +106,9 @@ def test_a_source_compiles_without_spills(name: str, number: str, architecture: 
     said = log.getvalue()
     kernels = re.findall(r"entry function '(\w+)'", said)
     assert sorted(kernels) == sorted(found[0] for found in emulation.KERNEL.findall(source.text))
-    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said) == [("0", "0")] * len(kernels)
-    record_property("registers", dict(zip(kernels, re.findall(r"Used (\d+) registers", said), strict=True)))
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)  # of the functions that they call, too
+    assert len(spills) >= len(kernels)
+    assert set(spills) == {("0", "0")}
+    used = re.findall(r"entry function '(\w+)'(?:.*\n)*?.*Used (\d+) registers", said)
+    assert len(used) == len(kernels)
+    record_property("registers", dict(used))
