@@ -210,5 +210,5 @@ def test_the_head_hands_on_every_option() -> None:
 def test_the_layers_margin_is_an_angle_and_may_be_above_2() -> None:
     """AMSoftmax's is taken off a cosine and ends at 2; this one also parts the angles, and ends at pi."""
     assert nn.AMSoftmaxLinear(4, 3, m=3.0).m == 3.0
-    with pytest.raises(ValueError, match="AMSoftmaxLinear: m must be a number, 0 or more and below 3.14"):
+    with pytest.raises(ValueError, match=r"AMSoftmaxLinear: m must be a number, 0 or more and below 3\.14"):
         nn.AMSoftmaxLinear(4, 3, m=3.2)
