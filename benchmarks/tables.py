@@ -28,7 +28,7 @@ README = Path(__file__).parent / "README.md"
 READMES = (README, README.parent.parent / "README.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 QUICK = [f"{table}_quick" for table in ("structure", "loss", "normalisation", "earlier")]
-MEASURED = (*QUICK, "structure_digits_adam")  # of the experiments
+MEASURED = (*QUICK, "structure_digits_adam", "loss_digits_adam")  # of the experiments
 KINDS = {"stock": "PyTorch", "tuned": "PyTorch tuned"}
 LONGEST = 12  # rows of a profile
 
