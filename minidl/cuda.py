@@ -56,7 +56,7 @@ class Source:
 
     @cached_property
     def verified(self) -> bool:
-        """Has a GPU run it, as it stands, under the laws? `python -m benchmarks.gpu_report` writes the list."""
+        """Has a GPU run it, as it stands, under the laws? cuda_verified.txt lists the digests of those; there is none yet."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()
         return VERIFIED.exists() and digest in VERIFIED.read_text(encoding="utf-8").split()
 

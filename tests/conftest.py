@@ -10,11 +10,12 @@ import emulation
 import pytest
 import strict_xp
 from hypothesis import HealthCheck, settings
+from patches import Patch, all_patches
 
 import minidl  # noqa: F401  (declares every op)
 from minidl.backend import cuda_problem
 from minidl.laws import LAWS
-from minidl.op import OPS
+from minidl.op import OPS, Kernel
 
 strict_xp.register()
 emulation.register()
@@ -39,10 +40,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reasons["gpu"] = problem
     if "nightly" not in config.getoption("-m"):
         reasons["nightly"] = "long: run with pytest -m nightly"
+    without_gpp = emulation.problem()
     for item in items:
+        if without_gpp and any(map(_is_cuda, getattr(getattr(item, "callspec", None), "params", {}).values())):
+            item.add_marker(pytest.mark.skip(reason=f"CUDA on the CPU: {without_gpp}"))
         for marker, reason in reasons.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))
+
+
+def _is_cuda(value: object) -> bool:
+    """Is it a CUDA kernel, or a bug planted in one?"""
+    if isinstance(value, Patch):
+        value = OPS[value.op].kernels[value.kernel.partition("[")[2].rstrip("]")]
+    return isinstance(value, Kernel) and value.source is not None
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -51,7 +62,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from patches import all_patches
     from twins import all_twins
 
     say = terminalreporter.write_line

@@ -72,6 +72,24 @@ def test_any_grid_is_right(most: int, block: int, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)[0], gradient)
 
 
+@emulated
+def test_threads_of_a_block_wait_for_each_other(tmp_path: Path) -> None:
+    """Each thread reads what another one wrote: without the wait it would read what lies there from before."""
+    (tmp_path / "turned.cu").write_text(
+        'extern "C" __global__ void turned(const T* x, T* y) {\n'
+        "    __shared__ T shared[B];\n"
+        "    int first = blockIdx.x * B, t = threadIdx.x;\n"
+        "    shared[t] = x[first + t];\n"
+        "    __syncthreads();\n"
+        "    y[first + t] = shared[B - 1 - t];\n"
+        "}\n"
+    )
+    x = images(6, 8)
+    y = np.zeros_like(x)
+    cuda.Source(str(tmp_path / "turned.py"), "turned.cu").launch("turned", x.size, x, y, block=8, B=8)
+    np.testing.assert_array_equal(y, x[:, ::-1])
+
+
 # ---- verified ------------------------------------------------------------------------------------------------------------
 
 
@@ -96,7 +114,7 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("number", ["float32", "float64"])
+@pytest.mark.parametrize("number", cuda.NAMES)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_source_compiles_without_spills(name: str, number: str, architecture: str) -> None:
     core = pytest.importorskip("cuda.core")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from tiny import said
 
 from minidl import data
 from minidl.cli import main
@@ -277,14 +278,6 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config.write_text(config.read_text().replace(str(home), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def said(words: str, capsys: pytest.CaptureFixture) -> str:
-    capsys.readouterr()
-    assert main(words.split()) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1), err
-    return err.removeprefix("minidl: ").strip()
 
 
 def test_a_network_learns_a_folder(place: Path, capsys: pytest.CaptureFixture) -> None:

@@ -14,6 +14,7 @@ import pytest
 import tiny
 from test_folder import draw as draw_file
 from test_folder import photos
+from tiny import said
 
 from minidl import data
 from minidl.cli import main
@@ -311,14 +312,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiny.write(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def said(words: str, capsys: pytest.CaptureFixture) -> str:
-    capsys.readouterr()
-    assert main(words.split()) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1), err
-    return err.removeprefix("minidl: ").strip()
 
 
 def test_a_network_learns_it_by_name(place: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from tiny import said
 
 from minidl import nn, runs
 from minidl import train as training
@@ -103,12 +104,9 @@ def killed_in(words: list[str], epochs: int) -> None:
 def refused(words: str, capsys: pytest.CaptureFixture) -> str:
     """The one line on stderr; no file is touched."""
     before = contents(Path())
-    capsys.readouterr()
-    assert main(words.split()) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1), err
+    line = said(words, capsys)
     assert contents(Path()) == before
-    return err.removeprefix("minidl: ").strip()
+    return line
 
 
 # ---- the same bits -------------------------------------------------------------------------------------------------------

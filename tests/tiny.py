@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from minidl.cli import main
+
 NET = """
 import minidl
 from minidl import nn
@@ -27,3 +31,12 @@ def write(folder: Path, text: str = NET, name: str = "net.py") -> Path:
     """The model file in a folder."""
     (folder / name).write_text(text, encoding="utf-8")
     return folder / name
+
+
+def said(words: str, capsys: pytest.CaptureFixture) -> str:
+    """What a command that is refused says: one line on stderr, nothing else."""
+    capsys.readouterr()
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1), err
+    return err.removeprefix("minidl: ").strip()
