@@ -1,7 +1,8 @@
 """CUDA sources on the CPU: the same text, compiled by g++ under cuda_on_cpu.h, launched on NumPy's arrays.
 
-It holds what a thread computes and how threads wait for each other. It says nothing of warps, of memory that threads race for
-without waiting (blocks and, where nothing waits, threads run one after another), and nothing of speed.
+It holds what a thread computes, how threads wait for each other and what the lanes of a warp show each other. Every launch runs
+twice, with blocks and threads in one order and in the other: where the results differ in a bit, threads race. It says nothing
+of speed.
 """
 
 from __future__ import annotations
@@ -37,14 +38,26 @@ def register() -> None:
 
 
 def run(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
-    """What a GPU would do, slowly."""
-    pointers = []
+    """What a GPU would do, slowly. AssertionError where the order of threads shows, or where they wait for ever."""
+    assert block <= 1024, f"{name}: {block} threads; a block has at most 1024"
+    start = _library(text)[f"cpu_{name}"]
+    copies = {id(a): a.copy() for a in args if isinstance(a, np.ndarray)}
+    other = [copies.get(id(a), a) for a in args]
+    for backwards, given in ((True, other), (False, args)):
+        assert start(grid, block, backwards, *_as_c(given)), f"{name}: threads wait for ever; not all come to a __sync"
+    for i, (a, b) in enumerate(zip(args, other, strict=True)):
+        same = not isinstance(a, np.ndarray) or a.tobytes() == b.tobytes()
+        assert same, f"{name}: argument {i} depends on the order of threads; one reads what another writes, without waiting"
+
+
+def _as_c(args: list[Any]) -> list[Any]:
+    pointers: list[Any] = []
     for a in args:
         if isinstance(a, np.ndarray):
             pointers.append(ctypes.c_void_p(a.ctypes.data))
         else:
             pointers.append({"int32": ctypes.c_int, "float32": ctypes.c_float, "float64": ctypes.c_double}[a.dtype.name](a))
-    getattr(_library(text), f"cpu_{name}")(grid, block, *pointers)
+    return pointers
 
 
 @cache
@@ -57,7 +70,7 @@ def _library(text: str) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=FOLDER) as place:
             code, fresh = Path(place) / "kernel.cpp", Path(place) / "kernel.so"
             code.write_text(text, encoding="utf-8")
-            words = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", "-include", str(HEADER)]
+            words = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-include", str(HEADER)]
             done = subprocess.run([*words, str(code), "-o", str(fresh)], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"the source does not compile:\n{done.stderr[:3000]}"
             fresh.replace(built)
@@ -69,8 +82,8 @@ def translated(text: str) -> str:
     entries = []
     for name, parameters in KERNEL.findall(text):
         names = [parameter.split()[-1].strip("*") for parameter in parameters.split(",")]
-        waits = "true" if "__syncthreads" in text else "false"
-        call = f"launch_on_cpu(grid, block, {waits}, [=] {{ {name}({', '.join(names)}); }});"
-        entries.append(f'extern "C" void cpu_{name}(int grid, int block, {parameters}) {{ {call} }}')
+        waits = "true" if re.search(r"_sync\w*\(|__sync\w+\(", text) else "false"
+        call = f"return launch_on_cpu(grid, block, {waits}, backwards, [=] {{ {name}({', '.join(names)}); }});"
+        entries.append(f'extern "C" int cpu_{name}(int grid, int block, int backwards, {parameters}) {{ {call} }}')
     assert entries, 'no kernel found: expected extern "C" __global__ void name(...)'
     return "\n".join([text, *entries, ""])

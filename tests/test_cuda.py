@@ -72,22 +72,82 @@ def test_any_grid_is_right(most: int, block: int, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)[0], gradient)
 
 
+# ---- the emulation itself --------------------------------------------------------------------------------------------------
+
+
+TURNED = """
+extern "C" __global__ void turned(const T* x, T* y) {
+    __shared__ T shared[B];
+    int first = blockIdx.x * B, t = threadIdx.x;
+    shared[t] = x[first + t];
+    __syncthreads();
+    y[first + t] = shared[B - 1 - t];
+}
+"""
+
+
+def launched(folder: Path, text: str, name: str, x: np.ndarray, **how: int) -> np.ndarray:
+    """y of a kernel name(x, y), a thread for each number of x."""
+    (folder / "some.cu").write_text(text)
+    y = np.zeros_like(x)
+    cuda.Source(str(folder / "some.py"), "some.cu").launch(name, x.size, x, y, **how)
+    return y
+
+
 @emulated
 def test_threads_of_a_block_wait_for_each_other(tmp_path: Path) -> None:
-    """Each thread reads what another one wrote: without the wait it would read what lies there from before."""
-    (tmp_path / "turned.cu").write_text(
-        'extern "C" __global__ void turned(const T* x, T* y) {\n'
-        "    __shared__ T shared[B];\n"
-        "    int first = blockIdx.x * B, t = threadIdx.x;\n"
-        "    shared[t] = x[first + t];\n"
-        "    __syncthreads();\n"
-        "    y[first + t] = shared[B - 1 - t];\n"
-        "}\n"
+    """Each thread reads what another one wrote."""
+    x = images(6, 64)
+    np.testing.assert_array_equal(launched(tmp_path, TURNED, "turned", x, block=64, B=64), x[:, ::-1])
+
+
+@emulated
+def test_threads_that_race_are_told(tmp_path: Path) -> None:
+    racing = TURNED.replace("    __syncthreads();\n", "")
+    with pytest.raises(AssertionError, match="turned: argument 1 depends on the order of threads"):
+        launched(tmp_path, racing, "turned", images(6, 64), block=64, B=64)
+
+
+@emulated
+def test_threads_that_wait_for_ever_are_told(tmp_path: Path) -> None:
+    stuck = TURNED.replace("__syncthreads();", "if (t) __syncthreads();")
+    with pytest.raises(AssertionError, match="turned: threads wait for ever"):
+        launched(tmp_path, stuck, "turned", images(2, 64), block=64, B=64)
+
+
+@emulated
+@pytest.mark.parametrize("block", [32, 96, 256])
+@pytest.mark.parametrize("number", cuda.NAMES)
+def test_a_block_adds_up_and_finds_the_largest(tmp_path: Path, block: int, number: str) -> None:
+    text = """#include "blocks.cuh"
+extern "C" __global__ void reduced(const T* x, T* y) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    A sum = block_sum((A)x[i]), most = block_max((A)x[i]);
+    y[i] = threadIdx.x % 2 ? sum : most;
+}
+"""
+    x = images(3, block, dtype=number)
+    y = launched(tmp_path, text, "reduced", x, block=block)
+    most, total = x.max(axis=1, keepdims=True), x.astype(np.float64).sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(y[:, ::2], np.repeat(most, block // 2, axis=1))
+    np.testing.assert_allclose(
+        y[:, 1::2], np.repeat(total, block // 2, axis=1), rtol=1e-2 if number == "float16" else 1e-5, atol=1e-2
     )
-    x = images(6, 8)
-    y = np.zeros_like(x)
-    cuda.Source(str(tmp_path / "turned.py"), "turned.cu").launch("turned", x.size, x, y, block=8, B=8)
-    np.testing.assert_array_equal(y, x[:, ::-1])
+
+
+@emulated
+def test_philox_on_the_gpu_is_philox_of_numpy(tmp_path: Path) -> None:
+    text = """#include "philox.cuh"
+extern "C" __global__ void bits(const T* x, T* y, const unsigned long long* key, unsigned* out) {
+    Eight eight = philox(key, threadIdx.x);
+    for (int i = 0; i < 8; i++) out[8 * threadIdx.x + i] = eight.bits[i], y[8 * threadIdx.x + i] = uniform(eight.bits[i]);
+}
+"""
+    (tmp_path / "some.cu").write_text(text)
+    key, out, y = minidl.random.Stream(seed=2**63 + 5, position=3).keys(1), np.zeros(40, np.uint32), images(40)
+    cuda.Source(str(tmp_path / "some.py"), "some.cu").launch("bits", 5, y, y, key, out, block=5)
+    np.testing.assert_array_equal(out, minidl.random.random_bits(key, 40)[0])
+    np.testing.assert_array_equal(y, minidl.random.random_uniforms(key, 40)[0])
 
 
 # ---- verified ------------------------------------------------------------------------------------------------------------
@@ -114,8 +174,7 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("number", cuda.NAMES)
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name, source in SOURCES.items() for number in source.numbers])
 def test_a_source_compiles_without_spills(name: str, number: str, architecture: str) -> None:
     core = pytest.importorskip("cuda.core")
     log, source = io.StringIO(), SOURCES[name]

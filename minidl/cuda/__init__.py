@@ -8,8 +8,13 @@ kernels are `extern "C" __global__ void name(...)`, and each takes its places wi
 
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
 
-What is launched becomes parameters in its order: an array `const T*` or `T*` (uint8: `unsigned char*`), an int `int`, a float
-`A`. Keywords are what the compiler should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`.
+What is launched becomes parameters in its order: an array `const T*` or `T*` (uint8: `unsigned char*`; sums that are wider
+than T: `A*`), an int `int`, a float `A`. The first array of floating point says what T is. Keywords are what the compiler
+should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`. What sources share lies here, included by name:
+
+    half.cuh     the T of float16, which computes in float32     (in front of every source for float16)
+    blocks.cuh   sums and maxima over the threads of a block
+    philox.cuh   the random bits of minidl.random
 
 CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
 same source obeys the same laws on a machine without a GPU. What no GPU has run is not chosen by default: `Source.verified`.
@@ -18,6 +23,7 @@ same source obeys the same laws on a machine without a GPU. What no GPU has run 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
@@ -30,8 +36,10 @@ from minidl.backend import Array, cupy
 BLOCK = 256  # threads of a block, where nothing else is said
 MOST_BLOCKS = 1 << 16  # a grid stride takes what is beyond
 MOST = 2**31 - 1  # places that an int can count
-NAMES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}
-VERIFIED = Path(__file__).parent / "cuda_verified.txt"
+NAMES = {"float16": ("half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}
+HERE = Path(__file__).parent
+VERIFIED = HERE / "verified.txt"
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.M)
 
 Runner = Callable[[str, str, int, int, list], None]  # (source, kernel, grid, block, arguments)
 _RUNNERS: dict[type, Runner] = {}  # array type -> who launches on such arrays
@@ -40,23 +48,24 @@ _RUNNERS: dict[type, Runner] = {}  # array type -> who launches on such arrays
 class Source:
     """A .cu file beside the Python file that launches its kernels.
 
+    numbers    the types that its kernels are written for
     constants  an example of those that it is compiled with
     """
 
-    def __init__(self, beside: str, name: str, **constants: int):
-        self.path, self.constants = Path(beside).parent / name, constants
+    def __init__(self, beside: str, name: str, *, numbers: tuple[str, ...] = tuple(NAMES), **constants: int):
+        self.path, self.numbers, self.constants = Path(beside).parent / name, numbers, constants
 
     def __repr__(self) -> str:
         return f"{self.path.parent.name}/{self.path.name}"
 
     @cached_property
     def text(self) -> str:
-        """The source as it stands."""
-        return self.path.read_text(encoding="utf-8")
+        """The source as it stands, with what it includes in its place."""
+        return INCLUDE.sub(lambda found: _shared(found[1]), self.path.read_text(encoding="utf-8"))
 
     @cached_property
     def verified(self) -> bool:
-        """Has a GPU run it, as it stands, under the laws? cuda_verified.txt lists the digests of those; there is none yet."""
+        """Has a GPU run it, as it stands, under the laws? verified.txt lists the digests of those; there is none yet."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()
         return VERIFIED.exists() and digest in VERIFIED.read_text(encoding="utf-8").split()
 
@@ -65,9 +74,9 @@ class Source:
 
         Types and constants are declared: macros would reach into the compiler's own headers, where T is a template's.
         """
-        (t, sums), half = NAMES[number], "#include <cuda_fp16.h>\n" * (number == "float16")
+        (t, sums), half = NAMES[number], _shared("half.cuh") if number == "float16" else ""
         declared = "".join(f" constexpr int {key} = {value};" for key, value in sorted(constants.items()))
-        return f"{half}typedef {t} T; typedef {sums} A;{declared}\n{self.text}"
+        return f"{half}\ntypedef {t} T; typedef {sums} A;{declared}\n{self.text}"
 
     def launch(self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, **constants: int) -> None:
         """Run a kernel with a thread for each of `count` places, in blocks of `block` threads.
@@ -103,6 +112,11 @@ def _runner_of(array: Array, source: Source) -> Runner:
         raise TypeError(f"{source!r} is computed by a GPU: expected CuPy arrays, got {type(array).__module__}'s; x.to('cuda')")
     register_runner(type(array), _run_by_cupy)
     return _run_by_cupy
+
+
+@cache
+def _shared(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def _run_by_cupy(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
