@@ -21,7 +21,7 @@ The examples in the docstrings begin after `import minidl` and `from minidl impo
 from minidl import data, nn, optim, random
 from minidl.allocator import keep_memory
 from minidl.gradcheck import gradcheck
-from minidl.modes import compiled, detect_anomaly, enable_grad, grad_enabled, no_grad, shapes_only, threads
+from minidl.modes import compiled, detect_anomaly, enable_grad, grad_enabled, no_grad, precision, shapes_only, threads
 from minidl.op import OPS, Cost, Kernel, Op, Problem
 from minidl.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, relu6, sigmoid, silu, softplus, tanh
 from minidl.ops.activations import hardtanh as hard_tanh
@@ -185,6 +185,7 @@ __all__ = [
     "permute",
     "piecewise_linear",
     "power",
+    "precision",
     "prelu",
     "probit",
     "random",

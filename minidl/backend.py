@@ -17,7 +17,8 @@ A third library (the strict stand-in of the tests) joins through `register_libra
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -84,6 +85,27 @@ def cupy() -> ModuleType:
     if module.ndarray not in _LIBRARIES:
         register_library(module.ndarray, Library("cupy", module, module.asarray, module.asnumpy))
     return module
+
+
+def is_cupy(array: Array) -> bool:
+    """Is it a CuPy array?"""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+@contextmanager
+def cublas_in(precision: str) -> Iterator[None]:
+    """Inside the block two-dimensional float32 products of CuPy take their factors as 'tf32' or 'bf16'.
+
+    CuPy keeps this by process, and offers it under a name that begins with an underscore; the tests of the GPU hold it to that.
+    """
+    core = cupy()._core
+    kinds = {"tf32": core._routines_linalg.COMPUTE_TYPE_TF32, "bf16": core._routines_linalg.COMPUTE_TYPE_BF16}
+    before = core.get_compute_type(np.float32)
+    core.set_compute_type(np.float32, kinds[precision])
+    try:
+        yield
+    finally:
+        core.set_compute_type(np.float32, before)
 
 
 def cuda_problem() -> str | None:

@@ -4,7 +4,8 @@ An op may come with a forecast: `forecast(kernel name, *shapes, **attrs)` gives 
 part of backward, or None for a kernel that it does not know. Of the kernels that do not refuse the problem the one with the
 least sum is chosen. It is asked once for shapes and attributes: no clock, so that the same call takes the same kernel always.
 
-On a GPU the CUDA kernel is chosen, if a GPU has run it under the laws (`Source.verified`); otherwise the default's formulas.
+On a GPU the first CUDA kernel is chosen that a GPU has run under the laws (`Source.verified`) and that is meant for the
+precision that rules (`minidl.precision`); otherwise the default's formulas, and so on the CPU in any precision but float32.
 
 Compiled kernels count under `minidl.compiled()` alone; there, one without a forecast takes the place of the kernel it compiles.
 """
@@ -44,7 +45,10 @@ def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = N
 def on_gpu(op: Op, shapes: Shapes, attrs: dict[str, Any], dtype: np.dtype) -> Kernel:
     """The first verified CUDA kernel that computes such numbers and does not refuse the problem, or the default."""
     known = dtype.name in NAMES
-    verified = (k for k in op.kernels.values() if k.source and k.source.verified and known and (k.half or dtype != np.float16))
+    kernels = [
+        k for k in op.kernels.values() if known and (k.half or dtype != np.float16) and modes().precision in k.precisions
+    ]
+    verified = (k for k in kernels if k.source and k.source.verified)
     return next((k for k in verified if not k.why_not(shapes, attrs)), op.kernels[op.default])
 
 

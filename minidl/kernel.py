@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minidl.backend import Array
 from minidl.cuda import Source
 from minidl.jit import missing
+from minidl.modes import PRECISIONS
 from minidl.signature import Shape
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Kernel:
     prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
     compiles: str = ""  # the kernel in whose place this one, with loops that Numba compiles, is under `minidl.compiled()`
     source: Source | None = None  # CUDA that a GPU computes it with; on the host it is refused
+    precisions: tuple[str, ...] = tuple(PRECISIONS)  # those of `minidl.precision` in which it is chosen on a GPU
     names_needs: bool = field(init=False)
     in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
 

@@ -27,9 +27,11 @@ class Modes(NamedTuple):
     batch: int | None = None  # for how many images are kernels chosen? None: for those that there are
     compiled: bool = False  # do compiled kernels take the place of the plain ones?
     images: int | None = None  # how many images has a slice? None: as many as the executor thinks best
+    precision: str = "float32"  # of the factors of matrix products and convolutions: a name in PRECISIONS
 
 
 MOST_THREADS = 1024
+PRECISIONS = {"float32": 23, "tf32": 10, "bf16": 7}  # name -> bits behind the point that factors keep
 _MODES: ContextVar[Modes] = ContextVar("modes", default=Modes())  # noqa: B039  (immutable)
 modes = _MODES.get
 
@@ -113,6 +115,29 @@ def compiled() -> AbstractContextManager[None]:
     if why := missing():
         raise ValueError(f"compiled: {why}")
     return _with(compiled=True)
+
+
+def precision(name: str) -> AbstractContextManager[None]:
+    """`with precision("tf32"):` rounds the factors of float32 matrix products and convolutions, as tensor cores take them.
+
+    float32  not at all: IEEE, the default
+    tf32     to 10 bits behind the point, with the range of float32
+    bf16     to 7 bits behind the point, with the range of float32
+
+    Products are exact and their sums float32; arrays stay float32, and so do weights: they are their own master weights, and
+    the loss needs no scaling. What is no product (norms, softmax, pooling, sums) is float32 as ever. On a GPU the tensor cores
+    do it, some six times as fast; on the CPU the factors are rounded first, which shows what it does to a training and gains
+    nothing. It must hold around backward() too. float16 is another matter, a type of arrays: `minidl train --precision fp16`.
+
+    >>> third = Tensor([[1 / 3]])
+    >>> with minidl.precision("bf16"):
+    ...     print((third @ Tensor([[3.0]])).item())  # 0.333984375 x 3
+    1.001953125
+    """
+    if name not in PRECISIONS:
+        fp16 = "; float16 is a type: model.to(dtype='float16'), or minidl train --precision fp16" if "16" in str(name) else ""
+        raise ValueError(f"precision: expected {', '.join(PRECISIONS)}, got {name!r}{fp16}")
+    return _with(precision=name)
 
 
 def as_for_batch(images: int) -> AbstractContextManager[None]:

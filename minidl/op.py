@@ -255,11 +255,13 @@ class Op:
         """The kernel of a call and its attributes in canonical form, checked. Remembered: a training loop repeats its calls."""
         name, now, shapes = self._named(), modes(), tuple([None if a is None else a.shape for a in arrays])
         first: Any = arrays[0] if arrays else None
-        if not name and not (type(first) is np.ndarray and first.dtype == np.float32):
+        if not name and not (type(first) is np.ndarray and first.dtype == np.float32 and now.precision == "float32"):
             name = choice.ON_GPU if can_launch(first) and type(first) is not np.ndarray else self.default
         try:
             values = tuple(attrs.values())  # and their types: 1 == 1.0 == True, and not all of them are allowed
-            chosen_by: Any = first.dtype if name == choice.ON_GPU else None if name else (now.batch, now.compiled)
+            chosen_by: Any = None if name else (now.batch, now.compiled)
+            if name == choice.ON_GPU:
+                chosen_by = first.dtype, now.precision
             key = (name, shapes, values, tuple(map(type, values)), chosen_by)
             if (plan := self._plans.get(key)) is not None:
                 return plan

@@ -35,7 +35,7 @@ ARROWS = {
     "receptive_field": {"signature"},
     "cuda": {"backend"},
     "choice": {"cuda", "modes", "signature", "op"},  # op: for type checkers only
-    "kernel": {"backend", "cuda", "jit", "signature", "op"},  # op: for type checkers only
+    "kernel": {"backend", "cuda", "jit", "modes", "signature", "op"},  # op: for type checkers only
     "op": {"arguments", "backend", "choice", "cuda", "draw", "executor", "kernel", "modes"}
     | {"random", "receptive_field", "signature", "tensor"},
     "ops": {

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.backend import Array, cupy
+from minidl.backend import Array, cupy, is_cupy
 
 BLOCK = 256  # threads of a block, where nothing else is said
 MOST_BLOCKS = 1 << 16  # a grid stride takes what is beyond
@@ -104,7 +104,7 @@ def register_runner(array_type: type, runner: Runner) -> None:
 
 def can_launch(array: Array) -> bool:
     """Is there somebody who runs CUDA sources on such arrays?"""
-    return type(array) in _RUNNERS or type(array).__module__.partition(".")[0] == "cupy"
+    return type(array) in _RUNNERS or is_cupy(array)
 
 
 def _runner_of(array: Array, source: Source) -> Runner:

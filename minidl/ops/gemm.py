@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.backend import Array, xp_of
-from minidl.modes import modes
+from minidl.backend import Array, cublas_in, is_cupy, xp_of
+from minidl.modes import PRECISIONS, modes
 from minidl.ops.half import narrow, widen
 from minidl.workers import share
 
@@ -46,12 +46,36 @@ def in_pieces(a: Array, b: Array, count: int) -> Array:
 
 
 def gemm(a: Array, b: Array) -> Array:
-    """[M, K] @ [K, N]. NumPy has no BLAS for half types and would be a hundred times slower: there it goes by float32."""
+    """[M, K] @ [K, N], of factors as `minidl.precision` wants them. NumPy has no BLAS for half types and would be a hundred
+    times slower: there it goes by float32."""
+    if (bits := PRECISIONS[modes().precision]) < PRECISIONS["float32"] and a.dtype == b.dtype == np.float32:
+        return (
+            on_tensor_cores(a, b, modes().precision) if a.ndim == b.ndim == 2 else product(rounded(a, bits), rounded(b, bits))
+        )
     if xp_of(a) is np:
         return narrow(product(widen(a), widen(b)), a)
     return a @ b
 
 
+def on_tensor_cores(a: Array, b: Array, precision: str) -> Array:
+    """a @ b by the GPU's tensor cores, or as they would compute it."""
+    if is_cupy(a):
+        with cublas_in(precision):
+            return a @ b
+    bits = PRECISIONS[precision]
+    return product(rounded(a, bits), rounded(b, bits))
+
+
+def rounded(a: Array, bits: int) -> Array:
+    """float32 numbers with so many bits behind the point: the nearest, of two the even one. NaN and infinity stay."""
+    drop, xp = 23 - bits, xp_of(a)
+    whole = xp.ascontiguousarray(a).view(np.uint32)
+    odd = (whole >> np.uint32(drop)) & np.uint32(1)
+    kept = (whole + odd + np.uint32((1 << drop - 1) - 1)) & np.uint32(-(1 << drop) % 2**32)
+    return xp.where(xp.isfinite(a), kept.view(np.float32).reshape(a.shape), a)
+
+
 def add_rows(a: Array) -> Array:
     """[M, K] -> [K], the sum of the rows: a product with ones is faster than `sum(axis=0)`, and rounds less."""
-    return gemm(xp_of(a).ones((1, len(a)), dtype=a.dtype), a)[0]
+    ones = xp_of(a).ones((1, len(a)), dtype=a.dtype)
+    return (narrow(product(widen(ones), widen(a)), a) if xp_of(a) is np else ones @ a)[0]
