@@ -22,6 +22,7 @@ import numpy as np
 from minidl.cuda import register_runner
 
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
+SHARED = 160 << 10  # bytes of shared memory that a block may ask for
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\((.*?)\)\s*\{', re.S)
 FOLDER = Path(__file__).parent.parent / ".pytest_cache" / "emulation"  # nobody else's: what lies there is loaded
 
@@ -37,17 +38,26 @@ def register() -> None:
         register_runner(np.ndarray, run)
 
 
-def run(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
-    """What a GPU would do, slowly. AssertionError where the order of threads shows, or where they wait for ever."""
-    assert block <= 1024, f"{name}: {block} threads; a block has at most 1024"
+class Wrong(RuntimeError):
+    """What a GPU might not forgive."""
+
+
+def run(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
+    """What a GPU would do, slowly. Wrong where the order of threads shows, or where they wait for ever."""
+    if block > 1024 or shared > SHARED:
+        raise Wrong(
+            f"{name}: {block} threads, {shared} bytes shared; a block has at most 1024, and {SHARED} on all GPUs meant here"
+        )
     start = _library(text)[f"cpu_{name}"]
+    start.restype = ctypes.c_char_p
     copies = {id(a): a.copy() for a in args if isinstance(a, np.ndarray)}
     other = [copies.get(id(a), a) for a in args]
     for backwards, given in ((True, other), (False, args)):
-        assert start(grid, block, backwards, *_as_c(given)), f"{name}: threads wait for ever; not all come to a __sync"
+        if (wrong := start(grid, block, backwards, *_as_c(given))) is not None:
+            raise Wrong(f"{name}: {wrong.decode()}")
     for i, (a, b) in enumerate(zip(args, other, strict=True)):
-        same = not isinstance(a, np.ndarray) or a.tobytes() == b.tobytes()
-        assert same, f"{name}: argument {i} depends on the order of threads; one reads what another writes, without waiting"
+        if isinstance(a, np.ndarray) and a.tobytes() != b.tobytes():
+            raise Wrong(f"{name}: argument {i} depends on the order of threads; one reads what another writes, without waiting")
 
 
 def _as_c(args: list[Any]) -> list[Any]:
@@ -72,18 +82,20 @@ def _library(text: str) -> ctypes.CDLL:
             code.write_text(text, encoding="utf-8")
             words = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-include", str(HEADER)]
             done = subprocess.run([*words, str(code), "-o", str(fresh)], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"the source does not compile:\n{done.stderr[:3000]}"
+            if done.returncode:
+                raise Wrong(f"the source does not compile:\n{done.stderr[:3000]}")
             fresh.replace(built)
     return ctypes.CDLL(str(built))
 
 
 def translated(text: str) -> str:
     """The source with an entry for C behind it for each of its kernels."""
+    text = re.sub(r"extern __shared__ (.*?)\[\];", rf"static \1[{SHARED}];", text)
     entries = []
     for name, parameters in KERNEL.findall(text):
         names = [parameter.split()[-1].strip("*") for parameter in parameters.split(",")]
         waits = "true" if re.search(r"_sync\w*\(|__sync\w+\(", text) else "false"
         call = f"return launch_on_cpu(grid, block, {waits}, backwards, [=] {{ {name}({', '.join(names)}); }});"
-        entries.append(f'extern "C" int cpu_{name}(int grid, int block, int backwards, {parameters}) {{ {call} }}')
+        entries.append(f'extern "C" const char* cpu_{name}(int grid, int block, int backwards, {parameters}) {{ {call} }}')
     assert entries, 'no kernel found: expected extern "C" __global__ void name(...)'
     return "\n".join([text, *entries, ""])

@@ -13,7 +13,10 @@ import pytest
 
 import minidl
 from minidl import choice, cuda
+from minidl.modes import PRECISIONS
 from minidl.op import OPS
+from minidl.ops.conv2d import implicit_gemm
+from minidl.ops.gemm import rounded
 from minidl.ops.lrn.cuda import SOURCE
 
 SOURCES = {k.source.path.name: k.source for op in OPS.values() for k in op.kernels.values() if k.source}
@@ -66,7 +69,7 @@ def test_any_grid_is_right(most: int, block: int, monkeypatch: pytest.MonkeyPatc
     expected, saved = OPS["lrn"].kernels["cuda"].forward(x, **ATTRS)
     (gradient,) = OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)
     monkeypatch.setattr(cuda, "MOST_BLOCKS", most)
-    monkeypatch.setattr(cuda.Source.launch, "__kwdefaults__", {"block": block})
+    monkeypatch.setattr(cuda.Source.launch, "__kwdefaults__", {"block": block, "shared": 0})
     y, saved = OPS["lrn"].kernels["cuda"].forward(x, **ATTRS)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)[0], gradient)
@@ -104,14 +107,14 @@ def test_threads_of_a_block_wait_for_each_other(tmp_path: Path) -> None:
 @emulated
 def test_threads_that_race_are_told(tmp_path: Path) -> None:
     racing = TURNED.replace("    __syncthreads();\n", "")
-    with pytest.raises(AssertionError, match="turned: argument 1 depends on the order of threads"):
+    with pytest.raises(emulation.Wrong, match="turned: argument 1 depends on the order of threads"):
         launched(tmp_path, racing, "turned", images(6, 64), block=64, B=64)
 
 
 @emulated
 def test_threads_that_wait_for_ever_are_told(tmp_path: Path) -> None:
     stuck = TURNED.replace("__syncthreads();", "if (t) __syncthreads();")
-    with pytest.raises(AssertionError, match="turned: threads wait for ever"):
+    with pytest.raises(emulation.Wrong, match="turned: threads wait for ever"):
         launched(tmp_path, stuck, "turned", images(2, 64), block=64, B=64)
 
 
@@ -150,6 +153,55 @@ extern "C" __global__ void bits(const T* x, T* y, const unsigned long long* key,
     np.testing.assert_array_equal(y, minidl.random.random_uniforms(key, 40)[0])
 
 
+# ---- tensor cores ----------------------------------------------------------------------------------------------------------
+
+
+@emulated
+@pytest.mark.parametrize("number", ["float32", "float64"])
+def test_the_lanes_hold_what_the_tensor_cores_take(tmp_path: Path, number: str) -> None:
+    """Shuffles find every number of A and B where mma.cuh says it is: C = A B."""
+    text = """#include "mma.cuh"
+extern "C" __global__ void product(const T* a, const T* b, T* out) {
+    T as[8], bs[4], c[4] = {};
+    int g = threadIdx.x / 4, t = threadIdx.x % 4;
+    for (int i = 0; i < 4; i++) {
+        int k = 4 * i + t;
+        as[2 * i] = a[g * 16 + k], as[2 * i + 1] = a[(g + 8) * 16 + k], bs[i] = b[k * 8 + g];
+    }
+    JOIN(c, as, bs);
+    for (int i = 0; i < 4; i++) out[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
+}
+"""
+    a, b = images(16, 16, dtype=number), images(16, 8, dtype=number) + 1
+    for join in ("by_shuffles", "multiply"):
+        (tmp_path / f"{join}.cu").write_text(text.replace("JOIN", join))
+        out = np.zeros((16, 8), number)
+        cuda.Source(str(tmp_path / "some.py"), f"{join}.cu").launch("product", 32, a, b, out, block=32, PRODUCTS=0)
+        np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-5)
+
+
+@emulated
+@pytest.mark.parametrize(("channels", "precision"), [(16, "tf32"), (6, "bf16"), (3, "tf32")])
+def test_large_tiles_round_factors_and_nothing_else(channels: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implicit_gemm, "FULL", 0)
+    attrs = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+    x, w, b = images(2, channels, 9, 8), images(136, channels, 3, 3)[::-1].copy(), images(136)
+    dy = images(2, 136, 9, 8)[:, ::-1].copy()
+    for a in (x, w, dy):
+        a.view(np.uint32)[...] |= 1  # no number halfway: of two as near, tf32 takes the larger and we the even one
+    bits = PRECISIONS[precision]
+    kernel, formula = (OPS["conv2d"].kernels[name] for name in ("implicit_gemm", "im2col"))
+    with minidl.precision(precision):
+        y, saved = kernel.forward(x, w, b, **attrs)
+        grads = kernel.backward(dy, saved, (True, True, True), **attrs)
+    exact = [rounded(a, bits).astype(np.float64) for a in (x, w, dy)]
+    expected, saved = formula.forward(exact[0], exact[1], b.astype(np.float64), **attrs)
+    also = formula.backward(exact[2], saved, (True, True, False), **attrs)
+    for got, right in zip((y, grads[0], grads[1]), (expected, also[0], also[1]), strict=True):
+        np.testing.assert_allclose(got, right, rtol=0, atol=2e-6 * np.abs(right).max())
+    np.testing.assert_allclose(grads[2], dy.sum(axis=(0, 2, 3), dtype=np.float64), rtol=0, atol=1e-4)
+
+
 # ---- verified ------------------------------------------------------------------------------------------------------------
 
 
@@ -174,15 +226,16 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("name", "number"), [(name, number) for name, source in SOURCES.items() for number in source.numbers])
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name, source in SOURCES.items() for number in source.ways])
 def test_a_source_compiles_without_spills(name: str, number: str, architecture: str) -> None:
     core = pytest.importorskip("cuda.core")
     log, source = io.StringIO(), SOURCES[name]
     options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
-    core.Program(source.complete(number, **source.constants), "c++", options).compile("cubin", logs=log)
+    for constants in source.ways[number]:
+        core.Program(source.complete(number, **constants), "c++", options).compile("cubin", logs=log)
     said = log.getvalue()
     kernels = re.findall(r"entry function '(\w+)'", said)
-    assert sorted(kernels) == sorted(found[0] for found in emulation.KERNEL.findall(source.text))
+    assert sorted(kernels) == sorted(found[0] for found in emulation.KERNEL.findall(source.text) for _ in source.ways[number])
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)  # of the functions that they call, too
     assert len(spills) >= len(kernels)
-    assert set(spills) == {("0", "0")}
+    assert set(spills) == {("0", "0")}, said

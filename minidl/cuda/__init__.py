@@ -15,6 +15,7 @@ should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`. What
     half.cuh     the T of float16, which computes in float32     (in front of every source for float16)
     blocks.cuh   sums and maxima over the threads of a block
     philox.cuh   the random bits of minidl.random
+    mma.cuh      tensor cores, and copies into shared memory that nobody waits for
 
 CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
 same source obeys the same laws on a machine without a GPU. What no GPU has run is not chosen by default: `Source.verified`.
@@ -41,7 +42,7 @@ HERE = Path(__file__).parent
 VERIFIED = HERE / "verified.txt"
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.M)
 
-Runner = Callable[[str, str, int, int, list], None]  # (source, kernel, grid, block, arguments)
+Runner = Callable[[str, str, int, int, int, list], None]  # (source, kernel, grid, block, bytes shared, arguments)
 _RUNNERS: dict[type, Runner] = {}  # array type -> who launches on such arrays
 
 
@@ -49,11 +50,19 @@ class Source:
     """A .cu file beside the Python file that launches its kernels.
 
     numbers    the types that its kernels are written for
-    constants  an example of those that it is compiled with
+    ways       of each type, sets of constants that it is compiled with; where there are none, `constants` is an example
     """
 
-    def __init__(self, beside: str, name: str, *, numbers: tuple[str, ...] = tuple(NAMES), **constants: int):
-        self.path, self.numbers, self.constants = Path(beside).parent / name, numbers, constants
+    def __init__(
+        self,
+        beside: str,
+        name: str,
+        *,
+        numbers: tuple[str, ...] = tuple(NAMES),
+        ways: dict[str, list[dict[str, int]]] | None = None,
+        **constants: int,
+    ):
+        self.path, self.ways = Path(beside).parent / name, ways or {number: [constants] for number in numbers}
 
     def __repr__(self) -> str:
         return f"{self.path.parent.name}/{self.path.name}"
@@ -78,8 +87,12 @@ class Source:
         declared = "".join(f" constexpr int {key} = {value};" for key, value in sorted(constants.items()))
         return f"{half}\ntypedef {t} T; typedef {sums} A;{declared}\n{self.text}"
 
-    def launch(self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, **constants: int) -> None:
+    def launch(
+        self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, shared: int = 0, **constants: int
+    ) -> None:
         """Run a kernel with a thread for each of `count` places, in blocks of `block` threads.
+
+        shared  bytes of `extern __shared__` memory of each block; what a source declares with its size is not counted
 
         TypeError where the arrays are of no type that can be launched on; ValueError where one is not C-contiguous, or has more
         numbers than an int counts.
@@ -94,7 +107,12 @@ class Source:
         scalar = np.float64 if number == "float64" else np.float32
         given = [np.int32(a) if isinstance(a, int) else scalar(a) if isinstance(a, float) else a for a in args]
         if count:
-            run(self.complete(number, **constants), name, min(-(-count // block), MOST_BLOCKS), block, given)
+            run(self.complete(number, **constants), name, min(-(-count // block), MOST_BLOCKS), block, shared, given)
+
+
+def address(array: Array) -> int:
+    """Where the array's numbers begin."""
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
 def register_runner(array_type: type, runner: Runner) -> None:
@@ -119,8 +137,11 @@ def _shared(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _run_by_cupy(text: str, name: str, grid: int, block: int, args: list[Any]) -> None:
-    _compiled(text).get_function(name)((grid,), (block,), tuple(args))
+def _run_by_cupy(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
+    function = _compiled(text).get_function(name)
+    if shared > function.max_dynamic_shared_size_bytes:
+        function.max_dynamic_shared_size_bytes = shared
+    function((grid,), (block,), tuple(args), shared_mem=shared)
 
 
 @cache

@@ -37,7 +37,34 @@ def window(kernel: str, old: str, new: str, law: str) -> Patch:
     return Patch(f"conv2d[{kernel}]", old, new, law, "minidl.window", then=f"minidl.ops.conv2d.{kernel}")
 
 
+def implicit(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[implicit_gemm]", old, new, law, "implicit_gemm.cu", "minidl.ops.conv2d.implicit_gemm")
+
+
+def gathering(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[implicit_gemm]", old, new, law, "minidl.ops.conv2d.implicit_gemm")
+
+
 PATCHES = [
+    implicit("m / Q % P * ym + ya", "m / Q % P * ym", "forward_is_the_definition"),
+    implicit("row_x[r] + j * xs", "row_x[r] + j", "forward_is_the_definition"),
+    implicit("            if (++j == J) j = 0, i++;", "            if (++j == J) j = 0;", "forward_is_the_definition"),
+    implicit("bias[bias_at + column]", "bias[column]", "forward_is_the_definition"),
+    implicit("b[v][i] = Bs[(column + 8 * v)", "b[v][i] = Bs[column", "backward_is_the_derivative"),
+    implicit(
+        "        copies_left<STAGES - 2>();\n            __syncthreads();  // all",
+        "        copies_left<STAGES - 2>();  // all",
+        "forward_is_the_definition",
+    ),
+    implicit("row = warp / WN * 16 * MT + g, column", "row = g, column", "forward_is_the_definition"),
+    implicit("split * each, last", "split, last", "backward_is_the_derivative"),
+    implicit("tap / J * ys + ya", "tap / J * ys", "backward_is_the_derivative"),
+    implicit("sum += parts[s * numbers + i]", "sum = parts[s * numbers + i]", "backward_is_the_derivative"),
+    gathering("-(step * dilation // stride)", "step * dilation // stride", "backward_is_the_derivative"),
+    gathering("math.gcd(stride, dilation)", "1", "backward_is_the_derivative"),
+    gathering("(a + before - first * dilation) // stride", "(a + before) // stride", "backward_is_the_derivative"),
+    gathering("b = None if b is None else xp.ascontiguousarray(b)", "pass", "strides_do_not_matter"),
+    gathering("dF.transpose(0, 3, 1, 2)", "dF.transpose(0, 3, 2, 1)", "backward_is_the_derivative"),
     im2col("rows(w[k]).T", "w[k].reshape(len(w[k]), -1).T", "forward_is_the_definition"),
     im2col("unfold(x[:, c], windows), rows", "unfold(x[:, : w.shape[1]], windows), rows", "forward_is_the_definition"),
     im2col("        y += b\n", "        y -= b\n", "forward_is_the_definition"),

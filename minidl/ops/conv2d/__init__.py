@@ -22,6 +22,7 @@ Kernels, a ladder to climb:
     gemm_1x1    1x1 filters: nothing to unroll
     winograd    tiles of 4x4 outputs, by fewer products (3x3: a quarter); winograd5: of 5x5. float32 rounds a little more
     fft         products of frequencies: large filters, large batches
+    implicit_gemm  CUDA: im2col's product on tensor cores, the rows never in memory; for tf32 and bf16
 Who names none (`conv2d.using`) has the one expected to be the fastest in float32, and im2col in other types and on a GPU.
 `conv2d.explain` shows what is expected of each.
 
@@ -44,7 +45,7 @@ import numpy as np
 
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
-from minidl.ops.conv2d import auto, direct, fft, gemm_1x1, im2col, shifts, winograd
+from minidl.ops.conv2d import auto, direct, fft, gemm_1x1, im2col, implicit_gemm, shifts, winograd
 from minidl.ops.groups import check_groups
 from minidl.receptive_field import window
 from minidl.signature import Shape, ShapeError
@@ -190,4 +191,12 @@ conv2d.kernel("gemm_1x1", gemm_1x1.forward, gemm_1x1.backward, refuses=gemm_1x1.
 conv2d.kernel("winograd", **winograd.rung(4))
 conv2d.kernel("winograd5", **winograd.rung(5))
 conv2d.kernel("fft", fft.forward, fft.backward, refuses=fft.refuses, sliced=False)
+conv2d.kernel(
+    "implicit_gemm",
+    implicit_gemm.forward,
+    implicit_gemm.backward,
+    source=implicit_gemm.SOURCE,
+    precisions=("tf32", "bf16"),
+    half=False,
+)
 conv2d.default = "im2col"
