@@ -27,6 +27,7 @@ settings.register_profile("nightly", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 _skipped: Counter[str] = Counter()
+_registers: list[str] = []  # of each CUDA kernel that was compiled
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,6 +58,8 @@ def _is_cuda(value: object) -> bool:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _registers.extend(str(value) for name, value in report.user_properties if name == "registers")
     if report.skipped and report.when == "setup":
         _skipped[str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)] += 1
 
@@ -70,6 +73,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     sources = [kernel.source for op in OPS.values() for kernel in op.kernels.values() if kernel.source]
     unverified = sum(not source.verified for source in sources)
     say(f"minidl: {len(sources)} CUDA kernels, {unverified} of them unverified: no GPU has run them as they stand")
+    for line in sorted(_registers):
+        say(f"minidl: registers on {line}; no spills")
     say(f"minidl: PyTorch twins for {', '.join(sorted(name for name, twin in twins.items() if callable(twin)))}")
     for name, twin in sorted(twins.items()):
         if not callable(twin):

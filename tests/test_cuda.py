@@ -21,6 +21,11 @@ from minidl.ops.lrn.cuda import SOURCE
 
 SOURCES = {k.source.path.name: k.source for op in OPS.values() for k in op.kernels.values() if k.source}
 ARCHITECTURES = ("sm_80", "sm_90")
+FUNCTION = re.compile(
+    r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+    r".*?Used (\d+) registers",
+    re.S,
+)
 emulated = pytest.mark.skipif(emulation.problem() is not None, reason=f"emulation: {emulation.problem()}")
 
 ATTRS = {"n": 5, "alpha": 0.5, "beta": 0.75, "k": 2.0, "convention": "paper"}
@@ -227,15 +232,21 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("name", "number"), [(name, number) for name, source in SOURCES.items() for number in source.ways])
-def test_a_source_compiles_without_spills(name: str, number: str, architecture: str) -> None:
+def test_a_source_compiles_without_spills(
+    name: str, number: str, architecture: str, record_property: pytest.RecordProperty
+) -> None:
     core = pytest.importorskip("cuda.core")
-    log, source = io.StringIO(), SOURCES[name]
+    source = SOURCES[name]
     options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
     for constants in source.ways[number]:
+        log = io.StringIO()
         core.Program(source.complete(number, **constants), "c++", options).compile("cubin", logs=log)
-    said = log.getvalue()
-    kernels = re.findall(r"entry function '(\w+)'", said)
-    assert sorted(kernels) == sorted(found[0] for found in emulation.KERNEL.findall(source.text) for _ in source.ways[number])
-    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)  # of the functions that they call, too
-    assert len(spills) >= len(kernels)
-    assert set(spills) == {("0", "0")}, said
+        found = FUNCTION.findall(log.getvalue())
+        kernels = {kernel: int(registers) for kernel, _, _, _, registers in found}
+        assert set(kernels) == {found[0] for found in emulation.KERNEL.findall(source.text)}
+        spills = {function: (stack, stored, loaded) for function, stack, stored, loaded, _ in found}
+        assert set(spills.values()) == {("0", "0", "0")}, spills
+        assert set(re.findall(r"(\d+) bytes spill stores", log.getvalue())) == {"0"}  # of what they call, too
+        way = " ".join(f"{key}={value}" for key, value in constants.items())
+        used = ", ".join(f"{kernel} {registers}" for kernel, registers in sorted(kernels.items()))
+        record_property("registers", f"{architecture} {source!r} {number}{way and f' {way}'}: {used}")
