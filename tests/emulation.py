@@ -72,20 +72,38 @@ def _as_c(args: list[Any]) -> list[Any]:
 
 @cache
 def _library(text: str) -> ctypes.CDLL:
-    text = translated(text)
-    digest = hashlib.sha256((HEADER.read_text(encoding="utf-8") + text).encode()).hexdigest()[:20]
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    built = FOLDER / f"{digest}.so"
+    header, text = _header(), translated(text)
+    built = header.parent / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
     if not built.exists():
         with tempfile.TemporaryDirectory(dir=FOLDER) as place:
-            code, fresh = Path(place) / "kernel.cpp", Path(place) / "kernel.so"
+            code = Path(place) / "kernel.cpp"
             code.write_text(text, encoding="utf-8")
-            words = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-include", str(HEADER)]
-            done = subprocess.run([*words, str(code), "-o", str(fresh)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Wrong(f"the source does not compile:\n{done.stderr[:3000]}")
-            fresh.replace(built)
+            _compile(built, "-shared", "-include", str(header), str(code))
     return ctypes.CDLL(str(built))
+
+
+@cache
+def _header() -> Path:
+    """cuda_on_cpu.h, compiled once: that takes longer than a kernel does. A changed one has a folder of its own."""
+    text = HEADER.read_text(encoding="utf-8")
+    header = FOLDER / hashlib.sha256(text.encode()).hexdigest()[:20] / HEADER.name
+    compiled = header.with_name(f"{header.name}.gch")
+    if not compiled.exists():
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text(text, encoding="utf-8")
+        _compile(compiled, "-x", "c++-header", str(header))
+    return header
+
+
+def _compile(to: Path, *words: str) -> None:
+    """All of it or nothing: other processes may be compiling the same."""
+    with tempfile.TemporaryDirectory(dir=FOLDER) as place:
+        fresh = Path(place) / to.name
+        command = ["g++", "-std=c++17", "-O1", "-fPIC", *words, "-o", str(fresh)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Wrong(f"the source does not compile:\n{done.stderr[:3000]}")
+        fresh.replace(to)
 
 
 def translated(text: str) -> str:

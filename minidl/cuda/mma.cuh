@@ -5,7 +5,8 @@
 //     c[0], c[1] = C[g][2 t], C[g][2 t + 1]      c[2], c[3] = C[g + 8][2 t], C[g + 8][2 t + 1]
 //
 // PRODUCTS says how: 0 exactly, by shuffles (slow; for float64, and to compare with), 1 in tf32, 2 in bf16. A sum over k does not
-// care which k is where, as long as A and B agree: so the two numbers of a bf16 pair may lie four apart.
+// care which k is where, as long as A and B agree: so the two numbers of a bf16 pair may lie four apart, and whoever loads the
+// pieces may deal out the 16 terms in another way.
 // Source: NVIDIA, PTX ISA, sections on mma.m16n8k8 (tf32), mma.m16n8k16 (bf16) and cp.async.
 
 #if defined(__CUDACC_RTC__)

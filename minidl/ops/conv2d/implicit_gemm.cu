@@ -8,35 +8,62 @@
 //
 // A block of WM x WN warps makes a tile of Y, [16 MT WM, 8 NT WN], each warp its [16 MT, 8 NT]. It goes along the sum 16 at a time:
 // the next STAGES - 1 pieces of both factors are on their way to shared memory while one is multiplied.
-// Why: im2col writes and reads R S times the image; here a tap is found where it lies. Rows of 16 + 4 numbers (and of the tile + 8)
-// send the 32 lanes of a warp to 32 banks.
+// Why: im2col writes and reads R S times the image; here a tap is found where it lies. Warps of 64 x 64 read each number that they
+// share 64 times from registers for once from shared memory, which is what bounds smaller ones.
 
 #include "mma.cuh"
 
 constexpr int DEEP = 16, STAGES = 3, THREADS = 32 * WM * WN, ROWS = 16 * MT * WM, COLUMNS = 8 * NT * WN;
-constexpr int ALONG = DEEP + 4;                     // a row of a piece, where the sum runs along its rows
 constexpr int VEC = TOGETHER * sizeof(T) > 16 ? 16 / sizeof(T) : TOGETHER, BYTES = VEC * sizeof(T);  // that are copied at once
 constexpr int NOWHERE = -(1 << 29);
 
 
 extern __shared__ __align__(16) unsigned char pool[];
 
-// A warp's part of one step: acc += A B, of pieces that lie [place][k] (stride ALONG, and 1) or [k][place].
-template <int place_a, int k_a, int place_b, int k_b> __device__ void step(A (*acc)[NT][4], const T* As, const T* Bs) {
+// Multiplying a warp's part of one piece: acc += A B. Which four of the 16 terms lane 4 g + t holds does not matter, as long as A and
+// B agree: here those that lie together, so that one instruction reads them. Rows of 16 numbers send eight lanes to 32 banks.
+__device__ inline void along_rows(A (*acc)[NT][4], const T* As, const T* Bs) {
+    struct __align__(16) Four { T k[4]; };
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
-    int row = warp / WN * 16 * MT + g, column = warp % WN * 8 * NT + g;
+    const Four* a_at = (const Four*)(As + (warp / WN * 16 * MT + g) * DEEP + 4 * t);
+    const Four* b_at = (const Four*)(Bs + (warp % WN * 8 * NT + g) * DEEP + 4 * t);
     A b[NT][4];
 #pragma unroll
-    for (int v = 0; v < NT; v++)
+    for (int v = 0; v < NT; v++) {
+        Four four = b_at[8 * v * DEEP / 4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) b[v][i] = Bs[(column + 8 * v) * place_b + (4 * i + t) * k_b];
+        for (int i = 0; i < 4; i++) b[v][i] = four.k[i];
+    }
+#pragma unroll
+    for (int u = 0; u < MT; u++) {
+        A a[8];
+        Four upper = a_at[16 * u * DEEP / 4], lower = a_at[(16 * u + 8) * DEEP / 4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) a[2 * i] = upper.k[i], a[2 * i + 1] = lower.k[i];
+#pragma unroll
+        for (int v = 0; v < NT; v++) multiply(acc[u][v], a, b[v]);
+    }
+}
+
+// The same where the sum runs down the columns of both, [k][place]: every fourth term, from rows that are 8 numbers longer than a
+// tile, so that four rows send 32 lanes to 32 banks.
+__device__ inline void down_columns(A (*acc)[NT][4], const T* As, const T* Bs) {
+    int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = threadIdx.x / 32;
+    const T* a_at = As + t * (ROWS + 8) + warp / WN * 16 * MT + g;
+    const T* b_at = Bs + t * (COLUMNS + 8) + warp % WN * 8 * NT + g;
+    A b[NT][4];
+#pragma unroll
+    for (int v = 0; v < NT; v++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) b[v][i] = b_at[4 * i * (COLUMNS + 8) + 8 * v];
+    }
 #pragma unroll
     for (int u = 0; u < MT; u++) {
         A a[8];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            a[2 * i] = As[(row + 16 * u) * place_a + (4 * i + t) * k_a];
-            a[2 * i + 1] = As[(row + 16 * u + 8) * place_a + (4 * i + t) * k_a];
+            a[2 * i] = a_at[4 * i * (ROWS + 8) + 16 * u];
+            a[2 * i + 1] = a_at[4 * i * (ROWS + 8) + 16 * u + 8];
         }
 #pragma unroll
         for (int v = 0; v < NT; v++) multiply(acc[u][v], a, b[v]);
@@ -46,7 +73,7 @@ template <int place_a, int k_a, int place_b, int k_b> __device__ void step(A (*a
 extern "C" __global__ void __launch_bounds__(THREADS, 2) gathered(const T* source, const T* filters, const T* bias, T* out, int rows,
         int columns, int channels, int P, int Q, int H, int W, int ym, int ya, int xm, int xa, int I, int J, int ys, int xs,
         int source_at, int pixel, int filters_at, int bias_at, int biased, int out_at, int out_n, int out_p, int out_q) {
-    constexpr int CHUNKS = DEEP / VEC, PIECE = (ROWS + COLUMNS) * ALONG;
+    constexpr int CHUNKS = DEEP / VEC, PIECE = (ROWS + COLUMNS) * DEEP;
     __shared__ int row_y[ROWS], row_x[ROWS], image[ROWS];
     T* pieces = (T*)pool;
     int depth = I * J * channels, steps = (depth + DEEP - 1) / DEEP, across = (columns + COLUMNS - 1) / COLUMNS;
@@ -63,15 +90,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) gathered(const T* sourc
         int i = my_k / channels / J, j = my_k / channels % J, c = my_k % channels, k = my_k;  // what this thread copies next
         auto load = [&](int stage) {
             T* As = pieces + stage * PIECE;
-            T* Bs = As + ROWS * ALONG;
+            T* Bs = As + ROWS * DEEP;
             for (int r = threadIdx.x / CHUNKS; r < ROWS; r += THREADS / CHUNKS) {
                 int y = row_y[r] + i * ys, x = row_x[r] + j * xs;
                 bool there = k < depth && 0 <= y && y < H && 0 <= x && x < W;
-                copy_async<BYTES>(As + r * ALONG + my_k, there ? source + image[r] + (y * W + x) * pixel + c : source, there);
+                copy_async<BYTES>(As + r * DEEP + my_k, there ? source + image[r] + (y * W + x) * pixel + c : source, there);
             }
             for (int r = threadIdx.x / CHUNKS; r < COLUMNS; r += THREADS / CHUNKS) {
                 bool there = k < depth && k0 + r < columns;
-                copy_async<BYTES>(Bs + r * ALONG + my_k, there ? filters + filters_at + (k0 + r) * depth + k : filters, there);
+                copy_async<BYTES>(Bs + r * DEEP + my_k, there ? filters + filters_at + (k0 + r) * depth + k : filters, there);
             }
             k += DEEP, c += DEEP;
             while (c >= channels) {
@@ -87,12 +114,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) gathered(const T* sourc
             if (s + STAGES - 1 < steps) load((s + STAGES - 1) % STAGES);
             copies_begun();
             const T* As = pieces + s % STAGES * PIECE;
-            step<ALONG, 1, ALONG, 1>(acc, As, As + ROWS * ALONG);
+            along_rows(acc, As, As + ROWS * DEEP);
         }
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
         for (int u = 0; u < 2 * MT; u++) {
             int m = m0 + warp / WN * 16 * MT + 8 * u + lane / 4;
             int to = out_at + m / (P * Q) * out_n + m / Q % P * out_p + m % Q * out_q;
+#pragma unroll
             for (int v = 0; v < 2 * NT; v++) {
                 int column = k0 + warp % WN * 8 * NT + v / 2 * 8 + lane % 4 * 2 + v % 2;
                 if (m < rows && column < columns)
@@ -141,11 +170,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) weights(const T* dy, co
             if (s + STAGES - 1 < steps) load((s + STAGES - 1) % STAGES);
             copies_begun();
             const T* As = pieces + s % STAGES * PIECE;
-            step<1, ROW_A, 1, ROW_B>(acc, As, As + DEEP * ROW_A);
+            down_columns(acc, As, As + DEEP * ROW_A);
         }
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
         for (int u = 0; u < 2 * MT; u++) {
             int k = k0 + warp / WN * 16 * MT + 8 * u + lane / 4;
+#pragma unroll
             for (int v = 0; v < 2 * NT; v++) {
                 int d = d0 + warp % WN * 8 * NT + v / 2 * 8 + lane % 4 * 2 + v % 2;
                 if (k < outputs && d < depth) parts[(split * outputs + k) * depth + d] = acc[u / 2][v / 2][u % 2 * 2 + v % 2];

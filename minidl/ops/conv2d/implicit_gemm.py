@@ -28,7 +28,7 @@ from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last
 
 PRODUCTS = {"float32": 0, "tf32": 1, "bf16": 2}
-LARGE, SMALL = {"WM": 2, "WN": 4, "MT": 4, "NT": 4}, {"WM": 2, "WN": 1, "MT": 1, "NT": 2}  # tiles 128 x 128, 32 x 16
+LARGE, SMALL = {"WM": 2, "WN": 2, "MT": 4, "NT": 8}, {"WM": 2, "WN": 1, "MT": 1, "NT": 2}  # tiles 128 x 128, 32 x 16
 FULL = 64  # large tiles keep a GPU busy
 STAGES, DEEP = 3, 16  # as implicit_gemm.cu has them
 WORKSPACE = 1 << 26  # numbers in the parts of dw
@@ -133,7 +133,7 @@ def gather(
     high, wide = tile_of(how)
     blocks = -(-count // high) * -(-channels[1] // wide)
     launch(
-        "gathered", blocks, (high + wide) * (DEEP + 4), how, source, F, F if b is None else b, out, count, channels[1],
+        "gathered", blocks, (high + wide) * DEEP, how, source, F, F if b is None else b, out, count, channels[1],
         channels[0], *places, H, W, rows.stride, rows.first, columns.stride, columns.first, rows.taps, columns.taps, rows.gap,
         columns.gap, source_at, pixel, F_at, out_at if b is not None else 0, int(b is not None), out_at, *strides,
     )  # fmt: skip
