@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import re
@@ -67,10 +68,39 @@ def test_numbers_go_as_the_kernel_has_them(dtype: str) -> None:
 
 
 @emulated
+@pytest.mark.parametrize(("dtype", "rtol"), [("float16", 2e-3), ("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((3, 96, 5, 7), {"alpha": 0.5}),  # several tiles, which begin and end within a pixel
+        ((1, 2500, 1, 2), {"n": 9, "beta": 0.6}),  # a pixel of several tiles, and a power
+        ((2, 3, 40, 30), {"n": 129, "beta": 0.5, "convention": "pytorch"}),  # the widest window, wider than a pixel
+        ((1, 1, 1, 1025), {"n": 1}),
+    ],
+    ids=str,
+)
+def test_a_tile_of_lrn_ends_anywhere(shape: tuple, how: dict, dtype: str, rtol: float) -> None:
+    x, dy, attrs = images(*shape, dtype=dtype), images(*shape, dtype=dtype)[:, ::-1], {**ATTRS, **how}
+    results = []
+    for kernel in (OPS["lrn"].kernels[name] for name in ("cuda", "window")):
+        y, saved = kernel.forward(x, **attrs)
+        results.append((y, *kernel.backward(dy, saved, (True,), **attrs)))
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol)
+        assert got.dtype == dtype
+
+
+def test_lrn_on_the_gpu_refuses_very_wide_windows() -> None:
+    kernel = OPS["lrn"].kernels["cuda"]
+    assert kernel.why_not(((1, 4, 2, 2),), {**ATTRS, "n": 129}) is None
+    assert kernel.why_not(((1, 4, 2, 2),), {**ATTRS, "n": 131}) == "needs a window of at most 129 channels, got n=131"
+
+
+@emulated
 @pytest.mark.parametrize(("most", "block"), [(1, 1), (1, 4), (3, 2), (1 << 16, 32)])
 def test_any_grid_is_right(most: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """More places than threads: each thread takes several."""
-    x = images(2, 7, 3, 5)
+    x = images(2, 70, 5, 7)
     expected, saved = OPS["lrn"].kernels["cuda"].forward(x, **ATTRS)
     (gradient,) = OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)
     monkeypatch.setattr(cuda, "MOST_BLOCKS", most)
@@ -218,7 +248,10 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delitem(vars(SOURCE), "verified")
     (tmp_path / "list.txt").write_text(f"{hashlib.sha256(SOURCE.text.encode()).hexdigest()}  lrn.cu\n")
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float32")).name == "cuda"
-    assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float16")).name == lrn.default
+    assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float16")).name == "cuda"
+    with monkeypatch.context() as narrow:
+        narrow.setitem(lrn.kernels, "cuda", dataclasses.replace(lrn.kernels["cuda"], half=False))
+        assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float16")).name == lrn.default
     assert choice.fastest(lrn, shapes, attrs).name == lrn.default  # on the host never
     monkeypatch.delitem(vars(SOURCE), "verified")
     monkeypatch.setitem(vars(SOURCE), "text", SOURCE.text + " ")  # edited since

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import strict_xp
 
 import minidl
 from minidl import Tensor, nn
+from minidl.ops.stochastic_pool2d import within_float32
 from minidl.random import Stream, manual_seed, stream
 from minidl.recompute import recompute
 
@@ -228,6 +230,18 @@ def test_one_byte_is_saved_per_output() -> None:
     y = minidl.stochastic_pool2d(Tensor(np.zeros((1, 2, 32, 32), np.float32), requires_grad=True), 15)
     code, _ = y.node.saved
     assert (code.dtype, code.size) == (np.uint8, y.size)
+
+
+def test_the_size_of_maps_is_not_asked_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A condition on an array would wait for a GPU; the numbers are the same."""
+    a = np.random.default_rng(0).random((3, 4, 5, 2), dtype=np.float32)
+    a[1, :, :, 0] *= 1e35
+    a[2] *= np.float32(1e-25)
+    expected = within_float32(a, a.max(axis=(1, 2)))
+    monkeypatch.setattr(strict_xp.StrictArray, "__bool__", lambda _: pytest.fail("a kernel asked a device array for its truth"))
+    got = within_float32(strict_xp.StrictArray(a), strict_xp.StrictArray(a.max(axis=(1, 2))))
+    np.testing.assert_array_equal(strict_xp.LIBRARY.to_numpy(got), expected)
+    assert expected.max() == 1
 
 
 # ---- the layer ---------------------------------------------------------------------------------------------------------

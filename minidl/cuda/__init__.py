@@ -16,6 +16,8 @@ should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`. What
     blocks.cuh   sums and maxima over the threads of a block
     philox.cuh   the random bits of minidl.random
     mma.cuh      tensor cores, and copies into shared memory that nobody waits for
+    packs.cuh    V neighbours in memory, read and written at once     (V: packs.py)
+    pooling.cuh  windows over maps that are channels-last, and the way back     (launched by ops/pooling_cuda.py)
 
 CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
 same source obeys the same laws on a machine without a GPU. What no GPU has run is not chosen by default: `Source.verified`.

@@ -19,6 +19,14 @@ def loops(old: str, new: str, law: str) -> Patch:
     return Patch("max_pool2d[compiled]", old, new, law, "minidl.ops.max_pool2d.loops", "minidl.ops.max_pool2d.compiled")
 
 
+def in_cuda(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[cuda]", old, new, law, "max_pool2d.cu", "minidl.ops.max_pool2d.cuda")
+
+
+def by_launch(old: str, new: str, law: str) -> Patch:
+    return Patch("max_pool2d[cuda]", old, new, law, "minidl.ops.max_pool2d.cuda")
+
+
 def average(old: str, new: str, law: str) -> Patch:
     return Patch("avg_pool2d[shifts]", old, new, law, "minidl.ops.avg_pool2d")
 
@@ -39,6 +47,23 @@ def window(op: str, old: str, new: str, law: str) -> Patch:
 BINS = "first, end = p * H // P, -(-(p + 1) * H // P)"
 
 PATCHES = [
+    in_cuda("row % P * sh - top", "row % P * sh", "forward_is_the_definition"),
+    in_cuda("first + r * dh", "first + r", "forward_is_the_definition"),
+    in_cuda("h < 0 || h >= H", "h < 0 || h >= H - 1", "forward_is_the_definition"),
+    in_cuda("if (v < 0 || v >= W) continue", "if (v < 0 || v >= W) break", "forward_is_the_definition"),
+    in_cuda("none || value > best[k]", "none || value < best[k]", "forward_is_the_definition"),
+    in_cuda("larger ? r * S + s :", "larger ? r * R + s :", "backward_is_the_derivative"),
+    in_cuda("|| value != value", "|| true", "forward_is_the_definition"),
+    in_cuda("(h + w.top) / w.sh, w.P - 1", "(h + w.top) / w.sh, w.P - 2", "backward_is_the_derivative"),
+    in_cuda("p >= 0 && h", "p > 0 && h", "backward_is_the_derivative"),
+    in_cuda("<= w.dw * (S - 1)", "< w.dw * (S - 1)", "backward_is_the_derivative"),
+    in_cuda("behind % gap ? -1 : behind / gap", "behind / gap", "backward_is_the_derivative"),
+    in_cuda("behind % gap ? -1 : behind / gap", "behind % gap ? -1 : behind", "backward_is_the_derivative"),
+    in_cuda("sum[k] += chosen", "sum[k] = chosen", "backward_is_the_derivative"),
+    in_cuda("== position ? (A)g.at[k] : 0", "== position ? (A)g.at[k] : 1", "backward_is_linear_and_repeatable"),
+    in_cuda("int h = first + r * dh;", "((T*)x)[0] = 0; int h = first + r * dh;", "arguments_are_left_alone"),
+    by_launch("channels_last(dy)", "dy.ravel('K').reshape(code.shape)", "strides_do_not_matter"),
+    by_launch("dtype=dy.dtype", "dtype=float", "float_types_are_kept"),
     compiled("channels_last(x), Windows", "x.reshape(len(x), *x.shape[2:], -1), Windows", "forward_is_the_definition"),
     compiled("dilation, ceil_mode)\n    y", "dilation)\n    y", "forward_is_the_definition"),
     compiled("np.zeros((N, H, W, C), dy.dtype)", "np.zeros((N, H, W, C))", "float_types_are_kept"),

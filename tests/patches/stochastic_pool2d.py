@@ -7,7 +7,31 @@ def row(old: str, new: str, law: str) -> Patch:
     return Patch("stochastic_pool2d[philox]", old, new, law, "minidl.ops.stochastic_pool2d")
 
 
+def in_cuda(old: str, new: str, law: str) -> Patch:
+    return Patch("stochastic_pool2d[cuda]", old, new, law, "stochastic_pool2d.cu", "minidl.ops.stochastic_pool2d.cuda")
+
+
+def by_launch(old: str, new: str, law: str) -> Patch:
+    return Patch("stochastic_pool2d[cuda]", old, new, law, "minidl.ops.stochastic_pool2d.cuda")
+
+
 PATCHES = [
+    in_cuda("uniform(bits[k]) * above[k]", "uniform(bits[k]) * along[k]", "forward_is_the_definition"),
+    in_cuda("above[k] += along[k], along[k] = 0;", "above[k] += along[k];", "forward_is_the_definition"),
+    in_cuda("above[k] + along[k] <= drop[k]", "along[k] <= drop[k]", "forward_is_the_definition"),
+    in_cuda("first / 8)", "0)", "forward_is_the_definition"),
+    in_cuda("(row % P * Q + q) * C + c;  //", "row % P * Q + q + c * P * Q;  //", "forward_is_the_definition"),
+    in_cuda("j == first % 8 ?", "j == 0 ?", "forward_is_the_definition"),
+    in_cuda("philox(key + 2 * n,", "philox(key,", "batches_are_independent"),
+    in_cuda("(A)(code.at[k] == position)", "(A)(code.at[k] >= position)", "forward_is_the_definition"),
+    in_cuda("0 <= v + s && v + s < w.W", "0 < v + s && v + s < w.W", "forward_is_the_definition"),
+    in_cuda("squares[k] * one_over", "total[k] * one_over", "forward_is_the_definition"),
+    in_cuda("== position ? (A)g.at[k] : 0", "== position + 1 ? (A)g.at[k] : 0", "backward_is_the_derivative"),
+    in_cuda("(A)g.at[k] * one_over", "(A)g.at[k] * 1e-3 + 0 * one_over", "backward_is_the_derivative"),
+    in_cuda("2 * (A)here.at[k] - (A)mean.at[k]", "2 * (A)here.at[k]", "backward_is_the_derivative"),
+    in_cuda("sum[k] += part.at[k] * (2", "sum[k] += part.at[k] * (1", "backward_is_the_derivative"),
+    by_launch("xp.ascontiguousarray(key)", "key", "strides_do_not_matter"),
+    by_launch("dx = xp.empty((N, H, W, C), dtype=dy.dtype)", "dx = xp.empty((N, H, W, C))", "float_types_are_kept"),
     row("reshape(N, P, Q, C) * rows[-1]", "reshape(N, P, Q, C) * rows[0]", "forward_is_the_definition"),
     row(".reshape(N, P, Q, C) *", ".reshape(N, C, P, Q).transpose(0, 2, 3, 1) *", "forward_is_the_definition"),
     row("rows[r - 1] + along[:, cut]", "rows[r] + along[:, cut]", "forward_is_the_definition"),

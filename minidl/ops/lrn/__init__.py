@@ -6,7 +6,8 @@
     x, y, s : [N, C, H, W]     n odd; channels outside [0, C) count as zero
     saved   : (x, y, s), y and s of a half type in float32: sums and powers are computed there
 
-Kernels: `run` (few passes over memory, the default), `window` (the formulas as they stand, to be read: below).
+Kernels: `run` (few passes over memory, the default), `window` (the formulas as they stand, to be read: below), `cuda` (in one
+pass).
 
 Conventions differ in what alpha multiplies, and are chosen by name:
     'paper'   the sum, as printed (Krizhevsky et al. 2012); TensorFlow's depth_radius is n//2
@@ -106,5 +107,5 @@ lrn = Op(
 lrn.kernel("window", forward, backward, analytic=True)
 lrn.kernel("run", run.forward, run.backward, analytic=True)
 lrn.kernel("compiled", compiled.forward, compiled.backward, compiles="run", half=False)
-lrn.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, half=False)
+lrn.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, refuses=cuda.refuses)
 lrn.default = "run"

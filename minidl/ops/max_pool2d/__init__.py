@@ -15,7 +15,7 @@ ties         who gets dy where several values are the maximum:
 
 saved : 'first': (which of the R*S positions won, one byte each for windows of up to 256; shape of x)     'even': (x, y)
 
-Kernels: `separable` (columns, then rows: the default), `shifts` (position by position, to be read).
+Kernels: `separable` (columns, then rows: the default), `shifts` (position by position, to be read), `cuda` (ties='first').
 
 A window that sees padding alone gives -infinity, as in PyTorch. A NaN makes y NaN in every window that sees it; where dy
 of such a window goes is left open.
@@ -42,7 +42,7 @@ import numpy as np
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops import pooling
-from minidl.ops.max_pool2d import compiled, separable, shifts
+from minidl.ops.max_pool2d import compiled, cuda, separable, shifts
 from minidl.signature import Shape, ShapeError
 from minidl.window import Pair, Sides
 
@@ -100,4 +100,5 @@ max_pool2d = Op(
 max_pool2d.kernel("shifts", shifts.forward, shifts.backward)
 max_pool2d.kernel("separable", separable.forward, separable.backward)
 max_pool2d.kernel("compiled", compiled.forward, compiled.backward, compiles="separable", refuses=compiled.refuses, half=False)
+max_pool2d.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, refuses=cuda.refuses)
 max_pool2d.default = "separable"

@@ -9,6 +9,8 @@
     x, y  : [N, ...]   key : [N, 2], one per image, so that an image's mask does not depend on its batch
     saved : (key,): 16 bytes per image; backward draws the mask again
 
+Kernels: `philox` (the formulas, the default), `cuda` (in one pass: the mask is never in memory).
+
 The key may be left out: then the op takes the next N keys of the stream that minidl.manual_seed sets. It is not used in
 evaluation. p is the probability to drop, in [0, 1).
 
@@ -28,6 +30,7 @@ import numpy as np
 from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.dropout import cuda
 from minidl.random import random_bits
 from minidl.receptive_field import each
 from minidl.signature import Shape, ShapeError
@@ -100,3 +103,4 @@ dropout = Op(
     sees=each,
 )
 dropout.kernel("philox", forward, backward, analytic=True)
+dropout.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)

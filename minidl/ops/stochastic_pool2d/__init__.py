@@ -15,6 +15,8 @@ ceil_mode    True rounds P up: one more window for a rest, as max_pool2d has it
 saved : training:   (which of the R*S positions was drawn, R*S for none, a byte each for windows of up to 255; shape of x)
         evaluation: (x, y)
 
+Kernels: `philox` (the formulas, the default), `cuda` (a thread for eight channels of a window).
+
 The paper: the activations of a region, normalised, are its probabilities p; a location l is drawn from the multinomial
 distribution that they make; in testing the activations are weighted by p and added up. It pools behind a ReLU, and so must
 you: a negative value is an error. Our readings: a window without a positive value gives 0 and takes no gradient (in evaluation,
@@ -58,6 +60,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops import pooling
 from minidl.ops.half import narrow, widen
+from minidl.ops.stochastic_pool2d import cuda
 from minidl.random import random_uniforms
 from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last, fold, pad
@@ -99,7 +102,7 @@ def within_float32(a: Array, largest: Array) -> Array:
     """The padded a [N, H', W', C] in float32, maps with a very large or very small largest value [N, C] divided by it."""
     xp, largest = xp_of(a), largest.astype(np.float64)
     far = ((largest > 1e30) & (largest < math.inf)) | ((largest < 1e-18) & (largest > 0))
-    if far.any():
+    if xp is not np or far.any():  # on a GPU asking would wait for the device; to divide by 1 changes nothing
         a = a / xp.where(far, largest, 1).astype(a.dtype)[:, None, None]
     return a.astype(np.float32, copy=False)
 
@@ -236,3 +239,4 @@ stochastic_pool2d = Op(
     sees=lambda x, key, **attrs: pooling.sees(x, **attrs),
 )
 stochastic_pool2d.kernel("philox", forward, backward)
+stochastic_pool2d.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)
