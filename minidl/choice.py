@@ -4,8 +4,9 @@ An op may come with a forecast: `forecast(kernel name, *shapes, **attrs)` gives 
 part of backward, or None for a kernel that it does not know. Of the kernels that do not refuse the problem the one with the
 least sum is chosen. It is asked once for shapes and attributes: no clock, so that the same call takes the same kernel always.
 
-On a GPU the first CUDA kernel is chosen that a GPU has run under the laws (`Source.verified`) and that is meant for the
-precision that rules (`minidl.precision`); otherwise the default's formulas, and so on the CPU in any precision but float32.
+On a GPU it is the first CUDA kernel, in the order of their registration, that a GPU has run under the laws (`Source.verified`),
+that is meant for the precision that rules (`minidl.precision`) and that does not refuse the problem: so an op registers its
+fastest one first. Where there is none, the default's formulas, and so on the CPU in any precision but float32.
 
 Compiled kernels count under `minidl.compiled()` alone; there, one without a forecast takes the place of the kernel it compiles.
 """
@@ -53,9 +54,9 @@ def on_gpu(op: Op, shapes: Shapes, attrs: dict[str, Any], dtype: np.dtype) -> Ke
 
 
 def explained(op: Op, shapes: Shapes, attrs: dict[str, Any]) -> str:
-    """The forecast as a table, with the choice marked."""
+    """The forecast for the host as a table, with the choice marked."""
     choice, lines = fastest(op, shapes, attrs), []
-    for kernel in op.kernels.values():
+    for kernel in (k for k in op.kernels.values() if not k.source):
         expected = _expected(op, kernel, shapes, attrs)
         if isinstance(expected, tuple):
             cells = "".join(f"{ms:12,.2f}" for ms in (*expected, sum(expected)))

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import emulation
 import numpy as np
@@ -16,7 +17,7 @@ import minidl
 from minidl import choice, cuda
 from minidl.modes import PRECISIONS
 from minidl.op import OPS
-from minidl.ops.conv2d import implicit_gemm
+from minidl.ops.conv2d import cuda_implicit_gemm
 from minidl.ops.gemm import rounded
 from minidl.ops.lrn.cuda import SOURCE
 
@@ -110,6 +111,16 @@ def test_any_grid_is_right(most: int, block: int, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(OPS["lrn"].kernels["cuda"].backward(x, saved, (True,), **ATTRS)[0], gradient)
 
 
+@emulated
+@pytest.mark.parametrize("number", ["float32", "float64"])
+def test_the_compiler_is_told_numbers_and_matrices(tmp_path: Path, number: str) -> None:
+    text = 'extern "C" __global__ void by(const T* x, T* y) { y[threadIdx.x] = SCALE * M[threadIdx.x / 3][threadIdx.x % 3]; }'
+    rows = [[1, 0.1, -2], [1 / 3, 0, 1e-3]]
+    y = launched(tmp_path, text, "by", images(6, dtype=number), block=6, SCALE=3, M=cuda.matrix(rows))
+    np.testing.assert_array_equal(y, np.array(rows, number).ravel() * np.array(3, number))
+    assert cuda.matrix(rows).startswith("[2][3] = {{1.0, 0.1, -2.0}, {")
+
+
 # ---- the emulation itself --------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +135,7 @@ extern "C" __global__ void turned(const T* x, T* y) {
 """
 
 
-def launched(folder: Path, text: str, name: str, x: np.ndarray, **how: int) -> np.ndarray:
+def launched(folder: Path, text: str, name: str, x: np.ndarray, **how: Any) -> np.ndarray:
     """y of a kernel name(x, y), a thread for each number of x."""
     (folder / "some.cu").write_text(text)
     y = np.zeros_like(x)
@@ -218,14 +229,14 @@ extern "C" __global__ void product(const T* a, const T* b, T* out) {
 @emulated
 @pytest.mark.parametrize(("channels", "precision"), [(16, "tf32"), (6, "bf16"), (3, "tf32")])
 def test_large_tiles_round_factors_and_nothing_else(channels: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(implicit_gemm, "FULL", 0)
+    monkeypatch.setattr(cuda_implicit_gemm, "FULL", 0)
     attrs = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
     x, w, b = images(2, channels, 9, 8), images(136, channels, 3, 3)[::-1].copy(), images(136)
     dy = images(2, 136, 9, 8)[:, ::-1].copy()
     for a in (x, w, dy):
         a.view(np.uint32)[...] |= 1  # no number halfway: of two as near, tf32 takes the larger and we the even one
     bits = PRECISIONS[precision]
-    kernel, formula = (OPS["conv2d"].kernels[name] for name in ("implicit_gemm", "im2col"))
+    kernel, formula = (OPS["conv2d"].kernels[name] for name in ("cuda_implicit_gemm", "im2col"))
     with minidl.precision(precision):
         y, saved = kernel.forward(x, w, b, **attrs)
         grads = kernel.backward(dy, saved, (True, True, True), **attrs)

@@ -33,7 +33,7 @@ ARROWS = {
     "window": {"backend", "signature"},
     "arguments": {"backend", "random", "signature", "tensor", "op"},  # op: for type checkers only
     "receptive_field": {"signature"},
-    "cuda": {"backend"},
+    "cuda": {"backend", "cuda"},
     "choice": {"cuda", "modes", "signature", "op"},  # op: for type checkers only
     "kernel": {"backend", "cuda", "jit", "modes", "signature", "op"},  # op: for type checkers only
     "op": {"arguments", "backend", "choice", "cuda", "draw", "executor", "kernel", "modes"}

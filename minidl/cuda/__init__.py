@@ -10,7 +10,8 @@ kernels are `extern "C" __global__ void name(...)`, and each takes its places wi
 
 What is launched becomes parameters in its order: an array `const T*` or `T*` (uint8: `unsigned char*`; sums that are wider
 than T: `A*`), an int `int`, a float `A`. The first array of floating point says what T is. Keywords are what the compiler
-should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`. What sources share lies here, included by name:
+should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`, and B=matrix([[1, 0], [0, -1]]) under
+`constexpr A B[2][2] = ...`. What sources share lies here, included by name:
 
     half.cuh     the T of float16, which computes in float32     (in front of every source for float16)
     blocks.cuh   sums and maxima over the threads of a block
@@ -27,10 +28,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -48,6 +49,19 @@ Runner = Callable[[str, str, int, int, int, list], None]  # (source, kernel, gri
 _RUNNERS: dict[type, Runner] = {}  # array type -> who launches on such arrays
 
 
+class Matrix(str):
+    """What stands behind the name of a matrix where it is declared: `[2][2] = {{1.0, 0.0}, {0.0, -1.0}}`."""
+
+
+def matrix(rows: Sequence[Sequence[SupportsFloat]]) -> Matrix:
+    """Rows of numbers for the compiler: a product by one of them that is 0 need not be computed."""
+    text = ", ".join(f"{{{', '.join(repr(float(number)) for number in row)}}}" for row in rows)
+    return Matrix(f"[{len(rows)}][{len(rows[0])}] = {{{text}}}")
+
+
+Constant = int | Matrix
+
+
 class Source:
     """A .cu file beside the Python file that launches its kernels.
 
@@ -61,8 +75,8 @@ class Source:
         name: str,
         *,
         numbers: tuple[str, ...] = tuple(NAMES),
-        ways: dict[str, list[dict[str, int]]] | None = None,
-        **constants: int,
+        ways: dict[str, list[dict[str, Constant]]] | None = None,
+        **constants: Constant,
     ):
         self.path, self.ways = Path(beside).parent / name, ways or {number: [constants] for number in numbers}
 
@@ -80,17 +94,15 @@ class Source:
         digest = hashlib.sha256(self.text.encode()).hexdigest()
         return VERIFIED.exists() and digest in VERIFIED.read_text(encoding="utf-8").split()
 
-    def complete(self, number: str, **constants: int) -> str:
+    def complete(self, number: str, **constants: Constant) -> str:
         """The source for one type of numbers, 'float32', and with constants: what is compiled.
 
         Types and constants are declared: macros would reach into the compiler's own headers, where T is a template's.
         """
-        (t, sums), half = NAMES[number], _shared("half.cuh") if number == "float16" else ""
-        declared = "".join(f" constexpr int {key} = {value};" for key, value in sorted(constants.items()))
-        return f"{half}\ntypedef {t} T; typedef {sums} A;{declared}\n{self.text}"
+        return _completed(self.text, number, tuple(sorted(constants.items())))
 
     def launch(
-        self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, shared: int = 0, **constants: int
+        self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, shared: int = 0, **constants: Constant
     ) -> None:
         """Run a kernel with a thread for each of `count` places, in blocks of `block` threads.
 
@@ -132,6 +144,16 @@ def _runner_of(array: Array, source: Source) -> Runner:
         raise TypeError(f"{source!r} is computed by a GPU: expected CuPy arrays, got {type(array).__module__}'s; x.to('cuda')")
     register_runner(type(array), _run_by_cupy)
     return _run_by_cupy
+
+
+@cache
+def _completed(text: str, number: str, constants: tuple[tuple[str, Constant], ...]) -> str:
+    (t, sums), half = NAMES[number], _shared("half.cuh") if number == "float16" else ""
+    return f"{half}\ntypedef {t} T; typedef {sums} A;{''.join(_declared(*c) for c in constants)}\n{text}"
+
+
+def _declared(name: str, value: Constant) -> str:
+    return f" __device__ constexpr A {name}{value};" if isinstance(value, Matrix) else f" constexpr int {name} = {value};"
 
 
 @cache

@@ -7,6 +7,7 @@ compiled for a V that divides C: what is computed once for a thread, which pixel
 from __future__ import annotations
 
 from minidl.backend import Array
+from minidl.cuda import address
 
 AT_ONCE = 16  # bytes
 
@@ -26,5 +27,4 @@ def pack_size(most: int, *arrays: Array) -> int:
 
 
 def _allows(V: int, a: Array) -> bool:
-    address = a.data.ptr if hasattr(a.data, "ptr") else a.ctypes.data
-    return a.shape[-1] % V == 0 and address % min(AT_ONCE, V * a.itemsize) == 0
+    return a.shape[-1] % V == 0 and address(a) % min(AT_ONCE, V * a.itemsize) == 0

@@ -28,6 +28,22 @@ def beneath(file: str, old: str, new: str, law: str) -> Patch:
     return Patch("conv2d[winograd]", old, new, law, f"minidl.ops.conv2d.{file}", then="minidl.ops.conv2d.winograd")
 
 
+def cuda_im2col(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[cuda_im2col]", old, new, law, "im2col.cu", "minidl.ops.conv2d.cuda_im2col")
+
+
+def cuda_im2col_py(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[cuda_im2col]", old, new, law, "minidl.ops.conv2d.cuda_im2col")
+
+
+def cuda_winograd(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[cuda_winograd]", old, new, law, "winograd.cu", "minidl.ops.conv2d.cuda_winograd")
+
+
+def cuda_winograd_py(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[cuda_winograd]", old, new, law, "minidl.ops.conv2d.cuda_winograd")
+
+
 def fft(old: str, new: str, law: str) -> Patch:
     return Patch("conv2d[fft]", old, new, law, "minidl.ops.conv2d.fft")
 
@@ -38,11 +54,16 @@ def window(kernel: str, old: str, new: str, law: str) -> Patch:
 
 
 def implicit(old: str, new: str, law: str) -> Patch:
-    return Patch("conv2d[implicit_gemm]", old, new, law, "implicit_gemm.cu", "minidl.ops.conv2d.implicit_gemm")
+    return Patch("conv2d[cuda_implicit_gemm]", old, new, law, "implicit_gemm.cu", "minidl.ops.conv2d.cuda_implicit_gemm")
 
 
 def gathering(old: str, new: str, law: str) -> Patch:
-    return Patch("conv2d[implicit_gemm]", old, new, law, "minidl.ops.conv2d.implicit_gemm")
+    return Patch("conv2d[cuda_implicit_gemm]", old, new, law, "minidl.ops.conv2d.cuda_implicit_gemm")
+
+
+FORWARD = "forward_is_the_definition"
+BACKWARD = "backward_is_the_derivative"
+LINEAR = "backward_is_linear_and_repeatable"
 
 
 PATCHES = [
@@ -178,4 +199,51 @@ PATCHES = [
     fft("channels_first(narrow(y if", "channels_first((y if", "float_types_are_kept"),
     fft("xp_of(images).fft", "__import__('numpy').fft", "array_library_does_not_matter"),
     fft("y if b is None else y + widen(b)", "y if b is None else y + widen(b) * len(x)", "batches_are_independent"),
+    cuda_im2col("c = first + j % Cg", "c = j % Cg", "forward_is_the_definition"),
+    cuda_im2col("j / Cg % S * dw - left", "j / Cg % S * dh - left", "forward_is_the_definition"),
+    cuda_im2col("0 <= v && v < W", "0 < v && v < W", "forward_is_the_definition"),
+    cuda_im2col("if (p == P) p = 0, n++;", "", "forward_is_the_definition"),
+    cuda_im2col("product[row * Kg + k] + bias", "product[row * Kg + k]", "forward_is_the_definition"),
+    cuda_im2col("A bias = b[first + k]", "A bias = b[k]", "forward_is_the_definition"),
+    cuda_im2col("Q - 1); q >= 0", "Q - 1); q > 0", "backward_is_the_derivative"),
+    cuda_im2col("h - p * sh <= (R - 1) * dh", "h - p * sh < (R - 1) * dh", "backward_is_the_derivative"),
+    cuda_im2col("if (p * sh + r * dh != h) continue;", "", "backward_is_the_derivative"),
+    cuda_im2col("row % H + top", "row % H", "backward_is_the_derivative"),
+    cuda_im2col("(r * S + s) * Cg + c]", "(s * R + r) * Cg + c]", "backward_is_the_derivative"),
+    cuda_im2col("dx[(row * W + v) * C + first + c] = sum", "dx[(row * W + v) * C + c] = sum", "backward_is_the_derivative"),
+    cuda_im2col("A sum = 0;\n            for (int p", "A sum = 1;\n            for (int p", LINEAR),
+    cuda_im2col("sum += (A)Y[row * K + i % K]", "sum = (A)Y[row * K + i % K]", "backward_is_the_derivative"),
+    cuda_im2col_py("if needs[2] else None", "", "backward_is_the_derivative"),
+    cuda_im2col_py("*windows.dilation, top, left", "*windows.dilation, left, top", "forward_is_the_definition"),
+    cuda_im2col_py("dF[k] += gemm(d.T", "dF[k] = gemm(-d.T", "backward_is_the_derivative"),
+    cuda_im2col_py(" and not any(windows.padding)", "", "forward_is_the_definition"),
+    cuda_im2col_py(
+        "    x, w = saved\n    windows, dx", "    x, w = saved\n    w *= 2.0\n    windows, dx", "arguments_are_left_alone"
+    ),
+    cuda_im2col_py("sums[0].astype(Y.dtype)", "sums[0]", "float_types_are_kept"),
+    cuda_im2col_py("xp_of(b).ascontiguousarray(b)", "b", "strides_do_not_matter"),
+    cuda_im2col_py("sum_of_rows(channels_last(dy)", "sum_of_rows(channels_last(dy) / len(dy)", "batches_are_independent"),
+    cuda_winograd("sums[q] += across[q][column] * value", "sums[q] += across[q][0] * value", FORWARD),
+    cuda_winograd("if (down[p][row] != 0) out", "if (down[p][row] > 0) out", FORWARD),
+    cuda_winograd("% th * MR - top, v", "% th * MR, v", FORWARD),
+    cuda_winograd("v = i / Cg % tw * MS - left", "v = i / Cg % tw * MR - left", FORWARD),
+    cuda_winograd("0 <= v + column", "0 < v + column", FORWARD),
+    cuda_winograd("int c = first + i % Cg", "int c = i % Cg", FORWARD),
+    cuda_winograd("tile[j / MS][j % MS] + bias", "tile[j / MS][j % MS]", FORWARD),
+    cuda_winograd("w[(i * R + r) * S + s]", "w[(i * R + R - 1 - r) * S + s]", FORWARD),
+    cuda_winograd("out[row][column] += down", "out[row][column] = down", FORWARD),
+    cuda_winograd("dU[(p * TS + q) * count + i]", "dU[(q * TR + p) * count + i]", BACKWARD),
+    cuda_winograd("up <= (TR - 1) / MR", "up < 1", BACKWARD),
+    cuda_winograd("pixels, up * MR, before * MS", "pixels, before * MR, up * MS", BACKWARD),
+    cuda_winograd("column - before >= tw) continue", "column - before >= tw - 1) continue", BACKWARD),
+    cuda_winograd("p + row < P && q", "p + row < P - 1 && q", BACKWARD),
+    cuda_winograd("A pixels[MR][MS] = {};", "A pixels[MR][MS] = {}; pixels[0][0] = 1;", LINEAR),
+    cuda_winograd_py("y[part], tiles, k)", "y[part], tiles, slice(0, k.stop - k.start))", FORWARD),
+    cuda_winograd_py("else xp.ascontiguousarray(b)", "else b", "strides_do_not_matter"),
+    cuda_winograd_py("xp_of(w).ascontiguousarray(w)", "w", "strides_do_not_matter"),
+    cuda_winograd_py("xp.zeros_like(U)", "xp.zeros(U.shape)", "float_types_are_kept"),
+    cuda_winograd_py("xp.zeros_like(U)", "U", "arguments_are_left_alone"),
+    cuda_winograd_py("if needs[2] else None", "", BACKWARD),
+    cuda_winograd_py("top, _, left, _ = tiles.padding", "left, _, top, _ = tiles.padding", FORWARD),
+    cuda_winograd_py("sum_of_rows(dY.reshape", "sum_of_rows(dY[:1].reshape", "batches_are_independent"),
 ]

@@ -22,9 +22,13 @@ Kernels, a ladder to climb:
     gemm_1x1    1x1 filters: nothing to unroll
     winograd    tiles of 4x4 outputs, by fewer products (3x3: a quarter); winograd5: of 5x5. float32 rounds a little more
     fft         products of frequencies: large filters, large batches
-    implicit_gemm  CUDA: im2col's product on tensor cores, the rows never in memory; for tf32 and bf16
-Who names none (`conv2d.using`) has the one expected to be the fastest in float32, and im2col in other types and on a GPU.
-`conv2d.explain` shows what is expected of each.
+and on a GPU, where the formulas above run, too:
+    cuda_winograd       the tiles of winograd, to and fro by CUDA kernels; in float32
+    cuda_implicit_gemm  im2col's product on tensor cores, the columns never in memory; in tf32 and bf16 (`minidl.precision`)
+    cuda_im2col         the columns of im2col by a CUDA kernel, and another that gathers what goes back
+Who names none (`conv2d.using`) has the one expected to be the fastest in float32, and im2col in other types; on a GPU the first
+of these that a GPU has verified, that is meant for the precision, and that can do the problem, or else im2col. `conv2d.explain`
+shows what is expected of each on the host.
 
 >>> x, w = [[[[1, 2, 3], [4, 5, 6]]]], [[[[1, 2], [3, 4]]]]
 >>> minidl.conv2d(x, w).numpy().tolist()  # 1*1 + 2*2 + 3*4 + 4*5, then one step to the right
@@ -45,7 +49,18 @@ import numpy as np
 
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
-from minidl.ops.conv2d import auto, direct, fft, gemm_1x1, im2col, implicit_gemm, shifts, winograd
+from minidl.ops.conv2d import (
+    auto,
+    cuda_im2col,
+    cuda_implicit_gemm,
+    cuda_winograd,
+    direct,
+    fft,
+    gemm_1x1,
+    im2col,
+    shifts,
+    winograd,
+)
 from minidl.ops.groups import check_groups
 from minidl.receptive_field import window
 from minidl.signature import Shape, ShapeError
@@ -191,12 +206,33 @@ conv2d.kernel("gemm_1x1", gemm_1x1.forward, gemm_1x1.backward, refuses=gemm_1x1.
 conv2d.kernel("winograd", **winograd.rung(4))
 conv2d.kernel("winograd5", **winograd.rung(5))
 conv2d.kernel("fft", fft.forward, fft.backward, refuses=fft.refuses, sliced=False)
+# on a GPU the first of these that a GPU has verified, and that does not refuse: the fastest first
 conv2d.kernel(
-    "implicit_gemm",
-    implicit_gemm.forward,
-    implicit_gemm.backward,
-    source=implicit_gemm.SOURCE,
-    precisions=("tf32", "bf16"),
+    "cuda_winograd",
+    cuda_winograd.forward,
+    cuda_winograd.backward,
+    refuses=cuda_winograd.refuses,
+    prepare={"w": (cuda_winograd.transform, cuda_winograd.adjoint)},
+    source=cuda_winograd.SOURCE,
+    precisions=("float32",),
+    sliced=False,
     half=False,
+)
+conv2d.kernel(
+    "cuda_implicit_gemm",
+    cuda_implicit_gemm.forward,
+    cuda_implicit_gemm.backward,
+    source=cuda_implicit_gemm.SOURCE,
+    precisions=("tf32", "bf16"),
+    sliced=False,
+    half=False,
+)
+conv2d.kernel(
+    "cuda_im2col",
+    cuda_im2col.forward,
+    cuda_im2col.backward,
+    refuses=cuda_im2col.refuses,
+    source=cuda_im2col.SOURCE,
+    sliced=False,
 )
 conv2d.default = "im2col"
