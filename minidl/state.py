@@ -47,7 +47,7 @@ class State(NamedTuple):
         slots = {
             f"{i}.{slot}": np.broadcast_to(np.zeros((), np.result_type(p.dtype, np.float32)), p.shape)
             for i, ((p, group), t) in enumerate(zip(parameters, self.steps, strict=True))
-            for slot in (optimizer.slots(group) if t else ())
+            for slot in (optimizer.slots_of(p, group) if t else ())
         }
         _check_arrays("the model", model, self.weights)
         _check_arrays(optimizer.name, slots, self.optimizer)

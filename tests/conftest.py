@@ -70,9 +70,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     say = terminalreporter.write_line
     kernels, twins = sum(len(op.kernels) for op in OPS.values()), all_twins()
     say(f"minidl: {len(OPS)} ops, {kernels} kernels, {len(LAWS)} laws, {len(all_patches())} planted bugs")
-    sources = [kernel.source for op in OPS.values() for kernel in op.kernels.values() if kernel.source]
+    sources = emulation.sources()
     unverified = sum(not source.verified for source in sources)
-    say(f"minidl: {len(sources)} CUDA kernels, {unverified} of them unverified: no GPU has run them as they stand")
+    say(f"minidl: {len(sources)} CUDA sources, {unverified} of them unverified: no GPU has run them as they stand")
     for line in sorted(_registers):
         say(f"minidl: registers on {line}; no spills")
     say(f"minidl: PyTorch twins for {', '.join(sorted(name for name, twin in twins.items() if callable(twin)))}")

@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.cuda import register_runner
+from minidl import optim
+from minidl.cuda import Source, register_runner
+from minidl.op import OPS
 
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
 SHARED = 160 << 10  # bytes of shared memory that a block may ask for
+MARGIN, UNTOUCHED = 1 << 16, 0xA5  # bytes beside a copy of each array, and what is in them
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\((.*?)\)\s*\{', re.S)
 FOLDER = Path(__file__).parent.parent / ".pytest_cache" / "emulation"  # nobody else's: what lies there is loaded
 
@@ -30,6 +33,14 @@ FOLDER = Path(__file__).parent.parent / ".pytest_cache" / "emulation"  # nobody 
 def problem() -> str | None:
     """Why nothing can be emulated here, or None."""
     return None if shutil.which("g++") else "g++ is not installed (Debian: apt install g++)"
+
+
+def sources() -> list[Source]:
+    """Every CUDA source of the engine, once: those of kernels, and those of update rules."""
+    kernels = [kernel.source for op in OPS.values() for kernel in op.kernels.values()]
+    rules = [getattr(optim, name) for name in optim.__all__]
+    found = [s for s in (*kernels, *(getattr(rule, "source", None) for rule in rules)) if s]
+    return list({source.path: source for source in found}.values())
 
 
 def register() -> None:
@@ -43,21 +54,31 @@ class Wrong(RuntimeError):
 
 
 def run(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
-    """What a GPU would do, slowly. Wrong where the order of threads shows, or where they wait for ever."""
+    """What a GPU would do, slowly. Wrong where the order of threads shows, where they wait for ever or write beyond an array."""
     if block > 1024 or shared > SHARED:
-        raise Wrong(
-            f"{name}: {block} threads, {shared} bytes shared; a block has at most 1024, and {SHARED} on all GPUs meant here"
-        )
+        raise Wrong(f"{name}: {block} threads, {shared} bytes shared; a block has at most 1024, and {SHARED}")
     start = _library(text)[f"cpu_{name}"]
     start.restype = ctypes.c_char_p
-    copies = {id(a): a.copy() for a in args if isinstance(a, np.ndarray)}
-    other = [copies.get(id(a), a) for a in args]
+    copies = {id(a): _with_margins(a) for a in args if isinstance(a, np.ndarray)}
+    other = [copies[id(a)][0] if id(a) in copies else a for a in args]
     for backwards, given in ((True, other), (False, args)):
         if (wrong := start(grid, block, backwards, *_as_c(given))) is not None:
             raise Wrong(f"{name}: {wrong.decode()}")
+        for i, a in enumerate(args):
+            if id(a) in copies and (copies[id(a)][1] != UNTOUCHED).any():
+                raise Wrong(f"{name}: argument {i} is written to beyond its ends")
     for i, (a, b) in enumerate(zip(args, other, strict=True)):
         if isinstance(a, np.ndarray) and a.tobytes() != b.tobytes():
             raise Wrong(f"{name}: argument {i} depends on the order of threads; one reads what another writes, without waiting")
+
+
+def _with_margins(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A copy, and the bytes before and behind it, which nobody should touch."""
+    room = np.full(MARGIN + a.nbytes + MARGIN, UNTOUCHED, np.uint8)
+    copy = room[MARGIN : MARGIN + a.nbytes].view(a.dtype).reshape(a.shape)
+    copy[...] = a
+    ends = np.lib.stride_tricks.as_strided(room, (2, MARGIN), (MARGIN + a.nbytes, 1), writeable=False)
+    return copy, ends
 
 
 def _as_c(args: list[Any]) -> list[Any]:

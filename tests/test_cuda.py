@@ -21,7 +21,7 @@ from minidl.ops.conv2d import cuda_implicit_gemm
 from minidl.ops.gemm import rounded
 from minidl.ops.lrn.cuda import SOURCE
 
-SOURCES = {k.source.path.name: k.source for op in OPS.values() for k in op.kernels.values() if k.source}
+SOURCES = {source.path.name: source for source in emulation.sources()}
 ARCHITECTURES = ("sm_80", "sm_90")
 FUNCTION = re.compile(
     r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
@@ -165,6 +165,14 @@ def test_threads_that_wait_for_ever_are_told(tmp_path: Path) -> None:
 
 
 @emulated
+@pytest.mark.parametrize("place", [64, 10_000, -1])
+def test_what_is_written_beyond_an_array_is_told(tmp_path: Path, place: int) -> None:
+    text = 'extern "C" __global__ void beyond(const T* x, T* y) { y[threadIdx.x ? (int)threadIdx.x : PLACE] = x[threadIdx.x]; }'
+    with pytest.raises(emulation.Wrong, match="beyond: argument 1 is written to beyond its ends"):
+        launched(tmp_path, text, "beyond", images(64), block=64, PLACE=place)
+
+
+@emulated
 @pytest.mark.parametrize("block", [32, 96, 256])
 @pytest.mark.parametrize("number", cuda.NAMES)
 def test_a_block_adds_up_and_finds_the_largest(tmp_path: Path, block: int, number: str) -> None:
@@ -268,6 +276,12 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(vars(SOURCE), "text", SOURCE.text + " ")  # edited since
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float32")).name == lrn.default
     monkeypatch.delitem(vars(SOURCE), "verified")
+
+
+def test_every_source_is_listed() -> None:
+    """What is not would never be compiled here."""
+    found = sorted(path.name for path in Path(minidl.__file__).parent.rglob("*.cu"))
+    assert found == sorted(SOURCES)
 
 
 # ---- compiled ------------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ ARROWS = {
     "verdicts": {"backend", "signature"},
     "laws": {"backend", "derivative", "executor", "op", "signature", "verdicts"},
     "nn": {"backend", "modes", "nn", "op", "ops", "random", "signature", "tensor", "window"},
-    "optim": {"backend", "modes", "optim", "signature", "tensor", "workers"},
+    "optim": {"backend", "cuda", "modes", "optim", "signature", "tensor", "workers"},
     "extras": set(),
     "allocator": set(),
     "data": {"backend", "data", "extras", "random", "tensor"},

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import emulation
 import numpy as np
 import pytest
 
 import minidl
+from minidl import cuda
+from minidl.op import Op
 from minidl.signature import ShapeError
 from minidl.tensor import Tensor
 
 RNG = np.random.default_rng(0)
+emulated = pytest.mark.skipif(emulation.problem() is not None, reason=f"emulation: {emulation.problem()}")
 
 
 # ---- softmax and cross-entropy ---------------------------------------------------------------------------------------
@@ -140,6 +145,117 @@ def test_float16_norms_are_taken_in_float32() -> None:
     """300^2 is infinite in float16, and 1e-4^2 is zero."""
     x, w = np.full((2, 8), 300, np.float16), np.full((3, 8), 1e-4, np.float16)
     np.testing.assert_allclose(minidl.cosine_logits(x, w).numpy().astype(float), 1, rtol=1e-3)
+
+
+# ---- the CUDA kernels, on the CPU --------------------------------------------------------------------------------------
+
+
+def by_kernel(op: Op, name: str, inputs: tuple, dy: np.ndarray, **attrs: Any) -> list[np.ndarray]:
+    """The loss, and the gradients of the inputs that have one."""
+    kernel, needs = op.kernels[name], tuple(x.dtype.kind == "f" for x in inputs)
+    y, saved = kernel.forward(*inputs, **attrs)
+    return [y, *(g for g in kernel.backward(dy, saved, needs, **attrs) if g is not None)]
+
+
+def same_as_formulas(op: Op, formulas: str, inputs: tuple, dy: np.ndarray, tolerance: float = 1e-12, **attrs: Any) -> None:
+    expected = by_kernel(op, formulas, inputs, dy, **attrs)
+    for got, want in zip(by_kernel(op, "cuda", inputs, dy, **attrs), expected, strict=True):
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=tolerance, atol=tolerance)
+
+
+TOLERANCES = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-12}
+ENTROPY = {"label_smoothing": 0.1, "ignore_index": -100, "reduction": "mean"}
+
+
+@emulated
+@pytest.mark.parametrize("most", [1, 1 << 16])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_rows_longer_than_a_block(reduction: str, dtype: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """700 classes for 256 threads, seven rows for one block; more labels than a block has threads are added up by one."""
+    monkeypatch.setattr(cuda, "MOST_BLOCKS", most)
+    for N, C in ((7, 700), (300, 3)):
+        scores, labels = RNG.normal(size=(N, C)).astype(dtype), RNG.integers(C, size=N)
+        labels[[1, N - 1]] = -100
+        dy = np.asarray(RNG.normal(size=(N,) if reduction == "none" else ())).astype(dtype)
+        attrs = {**ENTROPY, "reduction": reduction}
+        tolerance = TOLERANCES[dtype] * (N if reduction == "sum" else 1)
+        same_as_formulas(minidl.softmax_cross_entropy, "log_sum_exp", (scores, labels), dy, tolerance, **attrs)
+
+
+@emulated
+@pytest.mark.parametrize("most", [1, 1 << 16])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_am_softmax_with_rows_longer_than_a_block(dtype: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "MOST_BLOCKS", most)
+    for N, C, D in ((5, 300, 520), (300, 3, 4)):
+        x, w = RNG.normal(size=(N, D)).astype(dtype), RNG.normal(size=(C, D)).astype(dtype)
+        inputs, dy = (x, w, RNG.integers(C, size=N)), np.asarray(RNG.normal()).astype(dtype)
+        same_as_formulas(minidl.am_softmax, "unit_rows", inputs, dy, 10 * TOLERANCES[dtype], s=10.0, m=0.35)
+
+
+@emulated
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("op", [minidl.softmax, minidl.log_softmax], ids=["softmax", "log_softmax"])
+def test_softmax_of_rows_longer_than_a_block(op: Op, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "MOST_BLOCKS", 2)
+    x, dy = RNG.normal(size=(5, 300)).astype(dtype), RNG.normal(size=(5, 300)).astype(dtype)
+    same_as_formulas(op, "stable", (x,), dy, 10 * TOLERANCES[dtype], axis=1)
+
+
+@emulated
+def test_on_a_gpu_too_a_mean_of_nothing_moves_nothing() -> None:
+    scores, labels = RNG.normal(size=(2, 3)), np.array([7, 7])
+    loss, dscores = by_kernel(
+        minidl.softmax_cross_entropy, "cuda", (scores, labels), np.ones(()), **{**ENTROPY, "ignore_index": 7}
+    )
+    assert math.isnan(loss)
+    np.testing.assert_array_equal(dscores, 0)
+
+
+@emulated
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
+def test_on_a_gpu_too_labels_may_be_any_integers(kind: type) -> None:
+    inputs = (RNG.normal(size=(3, 4)), np.array([1, 0, 3], kind))
+    same_as_formulas(minidl.softmax_cross_entropy, "log_sum_exp", inputs, np.ones(()), **ENTROPY)
+
+
+@emulated
+def test_on_a_gpu_too_a_masked_class_has_no_probability() -> None:
+    attrs = {**ENTROPY, "label_smoothing": 0.0}
+    scores = np.array([[0.0, -np.inf, 0.0], [3.0, 1.0, -np.inf]])
+    same_as_formulas(minidl.softmax_cross_entropy, "log_sum_exp", (scores, np.array([0, 1])), np.ones(()), **attrs)
+
+
+@emulated
+@pytest.mark.parametrize("label", [-1, 4, 2**40])
+def test_on_a_gpu_a_label_out_of_range_makes_a_nan_and_reads_nothing(label: int) -> None:
+    """To look at the labels would be to wait for the device; so the loss tells it."""
+    scores, labels = RNG.normal(size=(3, 4)), np.array([0, label, 1])
+    loss, _ = by_kernel(minidl.softmax_cross_entropy, "cuda", (scores, labels), np.ones(3), **{**ENTROPY, "reduction": "none"})
+    assert np.isnan(loss).tolist() == [False, True, False]
+    loss, *_ = by_kernel(minidl.am_softmax, "cuda", (scores, RNG.normal(size=(4, 4)), labels), np.ones(()), s=4.0, m=0.1)
+    assert np.isnan(loss)
+
+
+@emulated
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_on_a_gpu_too_zero_vectors_are_ordinary(dtype: str) -> None:
+    x, w = np.array([[1, 0], [0, 0], [0, 1e-13]], dtype), np.array([[3, 0], [0, 0], [0, 5]], dtype)
+    inputs, dy = (x, w, np.array([0, 1, 2])), np.ones((), dtype)
+    same_as_formulas(minidl.am_softmax, "unit_rows", inputs, dy, TOLERANCES[dtype], s=4.0, m=0.35)
+    _, dx, dw = by_kernel(minidl.am_softmax, "cuda", inputs, dy, s=4.0, m=0.35)
+    assert not dx[1:].any()
+    assert not dw[1].any()
+
+
+def test_what_the_cuda_kernel_refuses() -> None:
+    why_not = minidl.softmax_cross_entropy.kernels["cuda"].why_not
+    assert why_not(((3, 4), (3,)), ENTROPY) is None
+    assert why_not(((3, 0), (3,)), ENTROPY) == "there is no class"
+    assert why_not(((3, 4), (3,)), {**ENTROPY, "ignore_index": -(2**31)}) == "ignore_index=-2147483648 is beyond 32 bits"
+    assert minidl.am_softmax.kernels["cuda"].why_not(((3, 4), (0, 4), (3,)), {}) == "there is no class"
 
 
 # ---- what is told ----------------------------------------------------------------------------------------------------

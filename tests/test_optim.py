@@ -14,6 +14,7 @@ import minidl
 from minidl import optim
 from minidl.backend import to_numpy
 from minidl.optim.optimizer import SLICE
+from minidl.state import State
 from minidl.tensor import Tensor
 
 RULES: dict[str, Callable[[list], optim.Optimizer]] = {
@@ -74,10 +75,17 @@ def test_both_conventions_walk_one_path_until_lr_changes() -> None:
 def test_adamw_decays_apart_from_the_moments() -> None:
     """With a zero gradient AdamW only shrinks w; Adam's moments see the decay."""
     p, q = parameter(1.0, grad=[0.0]), parameter(1.0, grad=[0.0])
-    optim.AdamW([p], lr=0.1, weight_decay=0.5).step()
-    optim.Adam([q], lr=0.1, weight_decay=0.5).step()
-    assert p.item() == pytest.approx(0.95)
-    assert q.item() == pytest.approx(0.9)  # one whole step of size lr
+    optim.AdamW([p], lr=0.2, weight_decay=0.5).step()
+    optim.Adam([q], lr=0.2, weight_decay=0.5).step()
+    assert p.item() == pytest.approx(0.9)
+    assert q.item() == pytest.approx(0.8)  # one whole step of size lr
+
+
+def test_adams_eps_stands_beside_the_corrected_moment() -> None:
+    """At first m^ = g and v^ = g^2: a step of lr g / (|g| + eps), whatever the betas."""
+    p = parameter(1.0, grad=[3.0])
+    optim.Adam([p], lr=0.5, betas=(0.8, 0.6), eps=2.0).step()
+    assert p.item() == pytest.approx(1 - 0.5 * 3 / 5)
 
 
 def test_parameters_without_a_gradient_are_left_alone_and_not_counted() -> None:
@@ -166,9 +174,89 @@ def test_types_are_kept_and_half_is_updated_in_float32(rule: str) -> None:
             opt.param_groups[0]["lr"] = np.float64(1e-2)  # a float64 scalar must not make float64 arrays
             opt.step()
             assert all(a.dtype == np.float32 for a in opt.state[0].values())
-        single.data[...] = single.data.astype(np.float16)  # the one rounding that half types ask for
-        np.testing.assert_array_equal(half.numpy(), single.numpy())
+        np.testing.assert_array_equal(half.numpy(), single.numpy().astype(np.float16))  # the one rounding, of what stays exact
     assert (single.dtype, half.dtype) == (np.float32, np.float16)
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_small_steps_of_a_half_parameter_add_up(device: str) -> None:
+    """1,000 steps of 1e-4: float16 has no number between 1 and 1 - 4.9e-4, and each by itself rounds to nothing."""
+    start = np.array([1.0, -8.0], np.float16)
+    p = Tensor(start.copy(), True, device=device)
+    opt, alone = optim.SGD([p], lr=1e-4), start.copy()
+    for _ in range(1000):
+        p.grad = Tensor(start, device=device).data
+        opt.step()
+        alone = (alone.astype(np.float32) - np.float32(1e-4) * start).astype(np.float16)
+    np.testing.assert_array_equal(alone, start)
+    np.testing.assert_allclose(p.numpy().astype(float), [0.9, -7.2], rtol=1e-3)
+
+
+def test_only_half_parameters_have_masters() -> None:
+    params = [parameter(1.0, dtype=dtype) for dtype in (np.float16, np.float32, np.float64)]
+    opt = optim.SGD(params, lr=0.1)
+    train(opt, params, range(1))
+    assert [list(state) for state in opt.state] == [["master"], [], []]
+    assert opt.state[0]["master"].dtype == np.float32
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_half_parameters_resume_with_the_same_bits(rule: str) -> None:
+    params = [parameter(1.0, 2.0, dtype=np.float16)]
+    opt = RULES[rule](params)
+    train(opt, params, range(3))
+    state, copies = opt.state_dict(), [p.copy() for p in params]
+    assert not np.array_equal(state["arrays"]["0.master"], params[0].numpy())
+    train(opt, params, range(3, 6))
+    resumed = RULES[rule](copies)
+    resumed.load_state_dict(state)
+    train(resumed, copies, range(3, 6))
+    np.testing.assert_array_equal(resumed.state[0]["master"], opt.state[0]["master"])
+    np.testing.assert_array_equal(copies[0].numpy(), params[0].numpy())
+    del state["arrays"]["0.master"]
+    with pytest.raises(ValueError, match=r"the state lacks 0\.master; were arrays and numbers saved together"):
+        resumed.load_state_dict(state)
+
+
+def test_a_training_that_is_resumed_needs_its_masters() -> None:
+    p = parameter(1.0, 2.0, dtype=np.float16)
+    opt = optim.SGD([p], lr=0.1, momentum=0.9)
+    train(opt, [p], range(1))
+    arrays = opt.state_dict()["arrays"]
+    assert set(arrays) == {"0.momentum_buffer", "0.master"}
+    State(1, 1, 0, 0, opt.steps, {}, arrays).check({}, opt)
+    with pytest.raises(ValueError, match=r"the state does not fit SGD: it lacks '0\.master'"):
+        State(1, 1, 0, 0, opt.steps, {}, {"0.momentum_buffer": arrays["0.momentum_buffer"]}).check({}, opt)
+
+
+def test_a_master_follows_what_is_set_by_hand() -> None:
+    """Weights that were loaded after the first step would otherwise be gone with the next."""
+    p = parameter(1.0, 1.0, dtype=np.float16)
+    opt = optim.SGD([p], lr=1e-4)
+    for value in (1.0, 5.0):
+        with minidl.no_grad():
+            p[1] = value
+        p.grad = np.array([1.0, 1.0], np.float16)
+        opt.step()
+    np.testing.assert_allclose(opt.state[0]["master"], [1 - 2e-4, 5 - 1e-4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_scale_of_the_gradients_is_divided_out_in_float32(rule: str, dtype: type) -> None:
+    """3e-6 is no number of float16's normal ones; 3e-6 * 2^15 is."""
+    p, q = parameter(2**-10, -(2**-9), dtype=dtype), parameter(2**-10, -(2**-9), dtype=np.float32)
+    scaled, plain = RULES[rule]([p]), RULES[rule]([q])
+    for g in (3e-6, -5e-6):
+        p.grad = np.array([2**15 * g, 2**14 * g], dtype)
+        q.grad = p.grad.astype(np.float32) / 2**15
+        kept = p.grad.copy()
+        scaled.step(scale=2**15)
+        plain.step()
+        np.testing.assert_array_equal(p.grad, kept)
+    np.testing.assert_array_equal(scaled.state[0].get("master", p.data), q.numpy())
+    with pytest.raises(ValueError, match="scale must be a number above 0, got 0"):
+        scaled.step(scale=0)
 
 
 def test_state_is_kept_only_where_the_rule_needs_it() -> None:

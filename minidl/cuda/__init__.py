@@ -19,6 +19,7 @@ should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`, and 
     mma.cuh      tensor cores, and copies into shared memory that nobody waits for
     packs.cuh    V neighbours in memory, read and written at once     (V: packs.py)
     pooling.cuh  windows over maps that are channels-last, and the way back     (launched by ops/pooling_cuda.py)
+    master.cuh   what an update rule edits: a half parameter's float32 copy     (minidl/optim)
 
 CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
 same source obeys the same laws on a machine without a GPU. What no GPU has run is not chosen by default: `Source.verified`.
@@ -127,6 +128,11 @@ class Source:
 def address(array: Array) -> int:
     """Where the array's numbers begin."""
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+
+
+def threads_for(row: int) -> int:
+    """Of a block that takes a row of so many numbers: whole warps, no more than have work."""
+    return max(32, min(BLOCK, -(-row // 32) * 32))
 
 
 def register_runner(array_type: type, runner: Runner) -> None:

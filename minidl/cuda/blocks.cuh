@@ -15,6 +15,10 @@ template <class V> __device__ V block_sum(V value) {
     return over_block(value, [](V a, V b) { return a + b; });
 }
 
+template <class V> __device__ V larger(V a, V b) {
+    return a > b || a != a ? a : b;  // NaN stays
+}
+
 template <class V> __device__ V block_max(V value) {
-    return over_block(value, [](V a, V b) { return a > b || a != a ? a : b; });  // NaN stays
+    return over_block(value, [](V a, V b) { return larger(a, b); });
 }

@@ -2,6 +2,7 @@
 
 from minidl.optim.adam import Adam, AdamW
 from minidl.optim.clip import clip_grad_norm_, clip_grad_value_
+from minidl.optim.loss_scaler import LossScaler
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.plateau import ReduceLROnPlateau
 from minidl.optim.schedules import CosineAnnealingLR, LinearLR, LinearWarmup, MultiStepLR, Schedule, SequentialLR, StepLR
@@ -14,6 +15,7 @@ __all__ = [
     "CosineAnnealingLR",
     "LinearLR",
     "LinearWarmup",
+    "LossScaler",
     "MultiStepLR",
     "Optimizer",
     "ReduceLROnPlateau",

@@ -5,6 +5,7 @@
 
 Weight decay:  Adam adds weight_decay w to g, so that decay too is scaled by the moments;
                AdamW shrinks w <- (1 - lr weight_decay) w, apart from them.
+On a GPU adam.cu does all of it in one pass.
 
 Source: Kingma, Ba 2015, arXiv 1412.6980, algorithm 1; Loshchilov, Hutter 2019, arXiv 1711.05101, algorithm 2.
 """
@@ -17,12 +18,15 @@ from numbers import Real
 from typing import Any
 
 from minidl.backend import Array, xp_of
-from minidl.optim.optimizer import Optimizer, non_negative
+from minidl.cuda import Source
+from minidl.optim.optimizer import Optimizer, master_of, non_negative
 from minidl.tensor import Tensor
 
 
 class Adam(Optimizer):
     """Adam with PyTorch's semantics and defaults."""
+
+    source = Source(__file__, "adam.cu")
 
     def __init__(
         self,
@@ -50,10 +54,25 @@ class Adam(Optimizer):
         return ("exp_avg", "exp_avg_sq")
 
     def update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
-        """Adam's rule, decay inside the gradient."""
-        if weight_decay := float(options["weight_decay"]):
-            g = g + weight_decay * w
+        """The formulas at the top, in place."""
+        decay, shrink = self.decays(options)
+        if decay:
+            g = g + decay * w
+        if shrink != 1:
+            w *= shrink
         adam_step(w, g, state["exp_avg"], state["exp_avg_sq"], t, options)
+
+    def launch(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
+        """The same by adam.cu."""
+        decay, shrink = self.decays(options)
+        (beta1, beta2), (rate, eps) = options["betas"], rate_and_eps(t, options)
+        arrays = (w, g, master_of(w, state), state["exp_avg"], state["exp_avg_sq"])
+        moments = (float(beta1), 1 - float(beta1), float(beta2), 1 - float(beta2))
+        self.source.launch("adam", w.size, *arrays, w.size, 1 / scale, decay, shrink, *moments, rate, eps)
+
+    def decays(self, options: dict[str, Any]) -> tuple[float, float]:
+        """What times w is added to g, and what w is multiplied by."""
+        return float(options["weight_decay"]), 1.0
 
 
 class AdamW(Adam):
@@ -69,21 +88,25 @@ class AdamW(Adam):
     ):
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
-        """Shrink w, then Adam's rule."""
-        if decay := float(options["lr"]) * float(options["weight_decay"]):
-            w *= 1 - decay
-        adam_step(w, g, state["exp_avg"], state["exp_avg_sq"], t, options)
+    def decays(self, options: dict[str, Any]) -> tuple[float, float]:
+        """What times w is added to g, and what w is multiplied by."""
+        return 0.0, 1 - float(options["lr"]) * float(options["weight_decay"])
 
 
 def adam_step(w: Array, g: Array, m: Array, v: Array, t: int, options: dict[str, Any]) -> None:
-    """Edit w, m and v in place: the formulas at the top, both sides of the fraction times sqrt(1 - beta2^t)."""
-    beta1, beta2 = (float(beta) for beta in options["betas"])
-    unbias = math.sqrt(1 - beta2**t)
+    """Edit w, m and v in place: the formulas at the top."""
+    (beta1, beta2), (rate, eps) = (float(beta) for beta in options["betas"]), rate_and_eps(t, options)
     m *= beta1
     m += (1 - beta1) * g
     v *= beta2
     v += (1 - beta2) * g * g
     scale = xp_of(v).sqrt(v)
-    scale += float(options["eps"]) * unbias
-    w -= float(options["lr"]) * unbias / (1 - beta1**t) * m / scale
+    scale += eps
+    w -= rate * m / scale
+
+
+def rate_and_eps(t: int, options: dict[str, Any]) -> tuple[float, float]:
+    """What stands before m, and beside sqrt(v): both sides of the fraction times sqrt(1 - beta2^t)."""
+    beta1, beta2 = (float(beta) for beta in options["betas"])
+    unbias = math.sqrt(1 - beta2**t)
+    return float(options["lr"]) * unbias / (1 - beta1**t), float(options["eps"]) * unbias

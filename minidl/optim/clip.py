@@ -41,7 +41,7 @@ def clip_grad_norm_(
     grads = _gradients("clip_grad_norm_", parameters)
     total = _joint_norm(grads, float(norm_type))
     if not math.isfinite(total):
-        message = f"clip_grad_norm_: the norm is {total}: {_culprit(grads)}; minidl.detect_anomaly() names the op"
+        message = f"clip_grad_norm_: the norm is {total}: {culprit(grads)}; minidl.detect_anomaly() names the op"
         if error_if_nonfinite:
             raise FloatingPointError(message)
         warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -86,7 +86,7 @@ def _power_sum(g: Array, p: float) -> Array:
     return xp.abs(g).max() if p == math.inf else (xp.abs(g) ** p).sum()
 
 
-def _culprit(grads: list[Array]) -> str:
+def culprit(grads: list[Array]) -> str:
     """Which gradient is to blame, if one is."""
     for i, g in enumerate(grads):
         if not bool(xp_of(g).isfinite(g).all()):

@@ -8,8 +8,18 @@ An optimiser is one rule on arrays, `update(w, g, state, t, options)`, that edit
 >>> opt.zero_grad();  loss.backward();  opt.step()
 
 On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory, and on as many
-threads as `minidl.threads` says: each number is updated by itself, so that no bit depends on it. Half-precision parameters
-are updated in float32, with float32 state, and rounded once.
+threads as `minidl.threads` says: each number is updated by itself, so that no bit depends on it. On a GPU it runs as one CUDA
+launch for each parameter, `launch(w, g, state, t, options, scale)`, once a GPU has verified the source (minidl/cuda).
+
+Of a float16 parameter the state has a float32 copy too, "master", made at its first step and saved like the rest of the state:
+
+    master <- rule(master, g)        w <- master, rounded to float16
+
+A step of less than w / 4096 is nothing to float16, however often it is taken; in the master such steps add up. Where w is not
+its master's rounding, somebody has set w since (weights were loaded), and there the master follows w. Small gradients are 0 in
+float16 before they come here, unless the loss was scaled: `optim.LossScaler`. `step(scale=...)` takes the scale out in float32.
+
+Source: Micikevicius et al. 2018, "Mixed precision training", arXiv 1710.03740, section 3.1.
 """
 
 from __future__ import annotations
@@ -17,18 +27,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from minidl.backend import Array, device_of, to_device, to_numpy, xp_of
+from minidl.cuda import MOST, NAMES, Source, can_launch
 from minidl.modes import modes, no_grad
 from minidl.signature import brackets
 from minidl.tensor import Tensor
 from minidl.workers import share
 
 SLICE = 131_072  # elements: half a megabyte of float32, so w, g, the state and a temporary stay in the cache
+MASTER = "master"  # the slot of a half parameter's float32 copy
 
 
 class Optimizer:
@@ -37,6 +50,8 @@ class Optimizer:
     params   Tensors, or a list of groups: dicts with "params" and any option that differs from the default
     options  defaults of the groups; after construction each group in `param_groups` holds all of them, to be read and changed
     """
+
+    source: Source | None = None  # of a subclass that has `launch`: the CUDA it launches
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], **options: Any):
         self.name, self.defaults = type(self).__name__, options
@@ -50,6 +65,10 @@ class Optimizer:
             raise ValueError(f"{self.name}: no parameters; pass model.parameters() of a model that has some")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
+
+    def __init_subclass__(cls) -> None:
+        if "update" in vars(cls) and "launch" not in vars(cls):
+            cls.source = None  # a rule of its own is not what the source of its parent computes
 
     # ---- what a subclass says ----------------------------------------------------------------------------------------
 
@@ -66,6 +85,14 @@ class Optimizer:
         raise TypeError(
             f"{self.name} is no optimiser by itself: use SGD, Adam or AdamW, or define update(w, g, state, t, options)"
         )
+
+    def launch(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
+        """The rule in one CUDA launch, of g / scale, with the rounding to w where the state has a master."""
+        raise TypeError(f"{self.name} names a CUDA source: define launch(w, g, state, t, options, scale) too")
+
+    def slots_of(self, p: Tensor, options: dict[str, Any]) -> tuple[str, ...]:
+        """Names of all arrays kept for a parameter: the rule's, and the master of a half type. All are float32 or wider."""
+        return (*self.slots(options), *([MASTER] if p.dtype != wide(p.dtype) else []))
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
@@ -109,8 +136,13 @@ class Optimizer:
         for p, _ in self._walk():
             p.grad = None
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, *, scale: float = 1.0) -> None:
+        """Update every parameter that has a gradient.
+
+        scale  what the loss was multiplied by before backward(), and so every gradient (`optim.LossScaler`)
+        """
+        if not (isinstance(scale, Real) and 0 < float(scale) < math.inf):
+            raise ValueError(f"{self.name}: scale must be a number above 0, got {scale!r}")
         with no_grad(), ExitStack() as edited:
             pieces: list[tuple] = []
             for i, (p, options) in enumerate(self._walk()):
@@ -118,24 +150,38 @@ class Optimizer:
                     continue
                 self.steps[i] += 1
                 w, state = edited.enter_context(p.editing()), self._state(i, p, options)
-                pieces += [(*piece, self.steps[i], options) for piece in slices(w, p.grad, state)]
+                pieces += [(*piece, self.steps[i], options, float(scale)) for piece in slices(w, p.grad, state)]
             on_threads(self._update, pieces)
 
-    def _update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any]) -> None:
-        """The rule in float32 or wider, whatever the parameter is stored in."""
-        wide = np.result_type(w.dtype, np.float32)
-        if w.dtype == wide:
-            self.update(w, g, state, t, options)
-        else:
-            exact = w.astype(wide)
-            self.update(exact, g.astype(wide), state, t, options)
-            w[...] = exact
+    def _update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
+        """The rule, on the master where there is one, by CUDA where that can be."""
+        if self._launches(w, g, state):
+            self.launch(w, xp_of(g).ascontiguousarray(g), state, t, options, scale)
+            return
+        master = master_of(w, state)
+        g = g.astype(master.dtype, copy=False)
+        if scale != 1:
+            g = g * (1 / scale)
+        if master is not w:
+            master[...] = xp_of(w).where(master.astype(w.dtype) == w, master, w)
+        self.update(master, g, state, t, options)
+        if master is not w:
+            w[...] = master
+
+    def _launches(self, w: Array, g: Array, state: dict[str, Array]) -> bool:
+        """Has a GPU verified the source, and are these arrays as it takes them? NumPy's own are never launched on."""
+        if self.source is None or type(w) is np.ndarray or not (can_launch(w) and self.source.verified):
+            return False
+        fits = w.dtype.name in NAMES and g.dtype == w.dtype and w.flags.c_contiguous and w.size <= MOST
+        return fits and all(a.dtype == wide(w.dtype) and a.flags.c_contiguous for a in state.values())
 
     def _state(self, i: int, p: Tensor, options: dict[str, Any]) -> dict[str, Array]:
-        for name in self.slots(options):
-            if name not in self.state[i]:
-                self.state[i][name] = xp_of(p.data).zeros(p.shape, dtype=np.result_type(p.dtype, np.float32))
-        return self.state[i]
+        dtype, state = wide(p.dtype), self.state[i]
+        for name in self.slots_of(p, options):
+            if name not in state:
+                master = name == MASTER
+                state[name] = p.data.astype(dtype, order="C") if master else xp_of(p.data).zeros(p.shape, dtype=dtype)
+        return state
 
     # ---- resuming ----------------------------------------------------------------------------------------------------
 
@@ -157,8 +203,8 @@ class Optimizer:
         self._check_numbers(**numbers)
         restored = self._fit(state["arrays"])
         owners = [group for group in numbers["groups"] for _ in range(group["params"])]
-        for i, (options, t) in enumerate(zip(owners, numbers["steps"], strict=True)):
-            if t and (missing := set(self.slots({**self.defaults, **options})) - set(restored[i])):
+        for i, ((p, _), options, t) in enumerate(zip(self._walk(), owners, numbers["steps"], strict=True)):
+            if t and (missing := set(self.slots_of(p, {**self.defaults, **options})) - set(restored[i])):
                 raise ValueError(f"{self.name}: the state lacks {i}.{missing.pop()}; were arrays and numbers saved together?")
         self.state, self.steps = restored, [int(t) for t in numbers["steps"]]
         for group, saved in zip(self.param_groups, numbers["groups"], strict=True):
@@ -187,6 +233,17 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = [{**group, "params": len(group["params"])} for group in self.param_groups]
         return f"{self.name}(" + "; ".join(", ".join(f"{k}={v}" for k, v in group.items()) for group in groups) + ")"
+
+
+@cache
+def wide(dtype: np.dtype) -> np.dtype:
+    """The type that parameters of this one are updated in."""
+    return np.result_type(dtype, np.float32)
+
+
+def master_of(w: Array, state: dict[str, Array]) -> Array:
+    """What the rule edits: of a half parameter its float32 copy, otherwise the parameter itself."""
+    return w if w.dtype == wide(w.dtype) else state[MASTER]
 
 
 def slices(w: Array, g: Array, state: dict[str, Array]) -> Iterator[tuple[Array, Array, dict[str, Array]]]:

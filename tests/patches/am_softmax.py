@@ -15,6 +15,14 @@ def am_through_cosine(old: str, new: str, law: str) -> Patch:
     return Patch("am_softmax[unit_rows]", old, new, law, "minidl.ops.cosine", "minidl.ops.am_softmax")
 
 
+def in_cuda(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax[cuda]", old, new, law, "am_softmax.cu", "minidl.ops.am_softmax.cuda")
+
+
+def launching(old: str, new: str, law: str) -> Patch:
+    return Patch("am_softmax[cuda]", old, new, law, "minidl.ops.am_softmax.cuda")
+
+
 def line(old: str, new: str, law: str) -> Patch:
     return Patch("am_softmax_linear[unit_rows]", old, new, law, "minidl.ops.am_softmax_linear")
 
@@ -74,6 +82,24 @@ PATCHES = [
     am("z = s * gemm(u, v.T)  # [N, C]", "z = np.float64(s) * gemm(u, v.T)", "float_types_are_kept"),
     am("xp_of(p).arange(len(labels))", "np.arange(len(labels))", "array_library_does_not_matter"),
     am_through_cosine("return (du - u * (u * du)", "return (du + u * (u * du)", "backward_is_the_derivative"),
+    in_cuda("(c == label ? m : 0)", "m", "forward_is_the_definition"),
+    in_cuda("- (c == label ? m : 0)", "+ (c == label ? m : 0)", "forward_is_the_definition"),
+    in_cuda("norm = sqrt(block_sum(sum))", "norm = block_sum(sum)", "forward_is_the_definition"),
+    in_cuda("losses[n] = top + log_sum - own", "losses[n] = log_sum - own", "forward_is_the_definition"),
+    in_cuda("loss[0] = sum / N", "loss[0] = sum", "forward_is_the_definition"),
+    in_cuda("log(block_sum(sum))", "log(block_sum(sum) / 2)", "forward_is_the_definition"),
+    in_cuda("score(c) - top - log_sum) - (c == label)", "score(c) - top - log_sum)", "backward_is_the_derivative"),
+    in_cuda("cos[c] = s * (exp", "cos[c] = (exp", "backward_is_the_derivative"),
+    in_cuda("(c == label)) / N", "(c == label))", "backward_is_the_derivative"),
+    in_cuda("inverse[row] = factor", "inverse[row] = 1", "backward_is_the_derivative"),
+    in_cuda("(du[first + d] - u[first + d] * along)", "du[first + d]", "backward_is_the_derivative"),
+    in_cuda("along = block_sum(along)", "along *= 1", "backward_is_the_derivative"),
+    in_cuda("(A)dy[0] * inverse[row]", "inverse[row]", "backward_is_linear_and_repeatable"),
+    launching("(xp.ascontiguousarray(a), u", "(a, u", "strides_do_not_matter"),
+    launching("xp.ascontiguousarray(labels.astype", "xp.asarray(labels.astype", "strides_do_not_matter"),
+    launching("v, over_w) if needs[1] else None", "v, over_w)", "backward_is_the_derivative"),
+    launching("loss = xp.empty((), dtype=x.dtype)", "loss = xp.empty((), dtype=u.dtype)", "float_types_are_kept"),
+    launching("da = xp.empty((rows, D), dtype=dy.dtype)", "da = u", "arguments_are_left_alone"),
     line("far = own < edge", "far = own > edge", "forward_is_the_definition"),
     line("far = own < edge", "far = own - m < edge", "forward_is_the_definition"),
     line("z[right] = xp.where(far, own, edge) - m\n", "z[right] = own - m\n", "forward_is_the_definition"),

@@ -15,6 +15,19 @@ def cross_entropy(old: str, new: str, law: str) -> Patch:
     return Patch("softmax_cross_entropy[log_sum_exp]", old, new, law, "minidl.ops.softmax_cross_entropy")
 
 
+def in_cuda(old: str, new: str, law: str) -> Patch:
+    module = "minidl.ops.softmax_cross_entropy.cuda"
+    return Patch("softmax_cross_entropy[cuda]", old, new, law, "softmax_cross_entropy.cu", module)
+
+
+def launching(old: str, new: str, law: str) -> Patch:
+    return Patch("softmax_cross_entropy[cuda]", old, new, law, "minidl.ops.softmax_cross_entropy.cuda")
+
+
+def of_softmax(old: str, new: str, law: str, op: str = "softmax") -> Patch:
+    return Patch(f"{op}[cuda]", old, new, law, "softmax.cu", f"minidl.ops.{op}.cuda")
+
+
 def mse(old: str, new: str, law: str) -> Patch:
     return Patch("mse_loss[difference]", old, new, law, "minidl.ops.mse_loss")
 
@@ -37,6 +50,33 @@ PATCHES = [
     ),
     softmax("    return narrow(y, x), (y,)", "    return y.astype(np.float64), (y,)", "float_types_are_kept"),
     softmax("xp_of(x).exp(", "np.exp(", "array_library_does_not_matter"),
+    of_softmax("top = block_max(top);", "", "forward_is_the_definition"),
+    of_softmax("exp(below) / sum", "exp(below)", "forward_is_the_definition"),
+    of_softmax("exp((A)x[first + c] - top)", "exp((A)x[first + c])", "forward_is_the_definition"),
+    of_softmax("A top = x[first], sum = 0", "A top = x[first], sum = 1", "forward_is_the_definition"),
+    of_softmax("(A)dy[first + c] * y[first + c]", "(A)dy[first + c]", "backward_is_the_derivative"),
+    of_softmax("value * (slope - sum)", "value * slope", "backward_is_the_derivative"),
+    of_softmax(
+        "if (sizeof(T) < sizeof(A)) y[first + c] = value;",
+        "if (sizeof(T) < sizeof(A)) y[first + c] = 2 * value;",
+        "float_types_are_kept",
+    ),
+    Patch(
+        "softmax[cuda]", "moveaxis(x, axis, -1))", "moveaxis(x, 0, -1))", "forward_is_the_definition", "minidl.ops.softmax.cuda"
+    ),
+    Patch("softmax[cuda]", "xp_of(x).ascontiguousarray(", "(", "strides_do_not_matter", "minidl.ops.softmax.cuda"),
+    of_softmax("logs ? below - log_sum", "logs ? below", "forward_is_the_definition", "log_softmax"),
+    of_softmax("sum += exp(", "sum += 2 * exp(", "forward_is_the_definition", "log_softmax"),
+    of_softmax("logs ? (A)dy[first + c] :", "logs ? (A)dy[first] :", "backward_is_the_derivative", "log_softmax"),
+    of_softmax("slope - exp(value) * sum", "slope - value * sum", "backward_is_the_derivative", "log_softmax"),
+    of_softmax("slope - exp(value) * sum", "slope - exp(value)", "backward_is_linear_and_repeatable", "log_softmax"),
+    Patch(
+        "log_softmax[cuda]",
+        "x, axis, SOURCE, logs=True",
+        "x, axis, SOURCE, logs=False",
+        "forward_is_the_definition",
+        "minidl.ops.log_softmax.cuda",
+    ),
     log_softmax(
         "return z - xp.log(xp.exp(z).sum(axis=axis, keepdims=True))",
         "return z - xp.log(xp.exp(z).mean(axis=axis, keepdims=True))",
@@ -87,6 +127,33 @@ PATCHES = [
     ),
     cross_entropy(
         "log_p[xp.arange(len(labels)), classes]", "log_p[np.arange(len(labels)), classes]", "array_library_does_not_matter"
+    ),
+    in_cuda("top = block_max(top);", "", "forward_is_the_definition"),
+    in_cuda("sum += exp(below), all += below", "sum += exp(below), all += z[c]", "forward_is_the_definition"),
+    in_cuda("smoothing * (all / C - log_sum)", "smoothing * all / C", "forward_is_the_definition"),
+    in_cuda("loss = -(1 - smoothing) * own", "loss = -own", "forward_is_the_definition"),
+    in_cuda("losses[n] = label == ignored ? 0 : loss", "losses[n] = loss", "forward_is_the_definition"),
+    in_cuda("number += labels[n] != ignored", "number += 1", "forward_is_the_definition"),
+    in_cuda("mean ? number : 1", "number", "forward_is_the_definition"),
+    in_cuda(
+        "for (int n = threadIdx.x; n < N; n += blockDim.x) sum", "for (int n = 1; n < N; n++) sum", "forward_is_the_definition"
+    ),
+    in_cuda("tops[n] = top, log_sums[n] = log_sum", "tops[n] = top, log_sums[n] = sum", "backward_is_the_derivative"),
+    in_cuda("(A)dy[0] / divisor[0]", "(A)dy[0]", "backward_is_the_derivative"),
+    in_cuda("label == ignored ? 0 : each", "each", "backward_is_the_derivative"),
+    in_cuda("each ? (A)dy[n] :", "each ? (A)dy[0] :", "backward_is_the_derivative"),
+    in_cuda("(A)dy[0] / divisor[0]", "1 / divisor[0]", "backward_is_linear_and_repeatable"),
+    in_cuda("p - smoothing / C", "p", "backward_is_the_derivative"),
+    in_cuda("(c == label ? 1 - smoothing : 0)", "(c == label)", "backward_is_the_derivative"),
+    launching("xp.ascontiguousarray(scores), xp", "scores, xp", "strides_do_not_matter"),
+    launching("ascontiguousarray(labels.astype", "asarray(labels.astype", "strides_do_not_matter"),
+    launching("(xp.ascontiguousarray(dy), scores", "(dy, scores", "strides_do_not_matter"),
+    launching("narrow(losses, scores), (", "losses, (", "float_types_are_kept"),
+    launching("xp.empty_like(scores), tops", "xp.empty(scores.shape), tops", "float_types_are_kept"),
+    launching(
+        "dscores, divisor, threads =",
+        "dscores, divisor, threads = scores, tops if each else divisor, threads_for(C)\n    _ =",
+        "arguments_are_left_alone",
     ),
     mse("reduced(difference * difference, reduction)", "reduced(difference * difference, 'mean')", "forward_is_the_definition"),
     mse(

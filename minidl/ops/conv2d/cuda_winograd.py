@@ -7,8 +7,8 @@
     saved : (x, U); V and M, (t / m)^2 of x and y, are made for a part of the batch at a time (parts.py)
 
 The t*t products are one of three dimensions, which CuPy computes in IEEE float32 whatever CUPY_TF32 says. In TF32 (V and U
-rounded to its 10 bits) the error of y is 3e-3 of the largest |y| for 3x3 filters, 8e-3 for 5x5, where im2col has 3e-4 and 2e-4: the
-transforms multiply what is rounded away.
+rounded to its 10 bits) the error of y is 3e-3 of the largest |y| for 3x3 filters, 8e-3 for 5x5, where im2col has 3e-4 and
+2e-4: the transforms multiply what is rounded away.
 
 Why: a transform reads an image once and writes its tiles once, and 3x3 filters take a quarter of the multiply-adds. A pixel of
 dx is gathered from the tiles that saw it, without atomics.

@@ -6,6 +6,8 @@
     x, y  : any shape; the sums run along `axis` (PyTorch's `dim`)
     saved : (y,), of a half type in float32
 
+Kernels: `stable` (the formulas, below), `cuda` (cuda.py: on a GPU, a row in one pass over memory).
+
 Half types are computed in float32. A score of -inf gives -inf; where all are -inf the result is NaN, as in PyTorch.
 
 Source: Bridle 1990; log-sum-exp as in Blanchard, Higham, Higham 2021, "Accurately computing the log-sum-exp and softmax".
@@ -20,6 +22,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.op import Cost, Op
 from minidl.ops.half import narrow, widen
+from minidl.ops.log_softmax import cuda
 from minidl.ops.softmax import WORKLOADS, canonical, problem, shape
 from minidl.receptive_field import mixing
 
@@ -66,3 +69,4 @@ log_softmax = Op(
     sees=lambda x, *, axis: mixing(len(x), [axis]),
 )
 log_softmax.kernel("stable", forward, backward, analytic=True)
+log_softmax.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)

@@ -10,6 +10,8 @@
     x : [N, D]   w : [C, D], one row per class   labels : [N] in [0, C)   loss : []
     saved : (u, 1 / |x|, v, 1 / |w|, p, labels)
 
+Kernels: `unit_rows` (the formulas, below), `cuda` (cuda.py: on a GPU, the passes between the matrix products in one).
+
 The margin is subtracted from the cosine, so no arccos is needed and opposite or parallel vectors are ordinary. Accuracy
 is read from the cosines without the margin: minidl.cosine_logits. At equal cosines the loss is ln(1 + (C - 1) e^(s m)).
 A norm of at most 1e-12 has cosine 0 and gradient 0. Half types: norms, sums and the softmax in float32.
@@ -34,6 +36,7 @@ import numpy as np
 from minidl.backend import Array, xp_of
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
+from minidl.ops.am_softmax import cuda
 from minidl.ops.cosine import WORKLOADS, cosine, through_unit, unit
 from minidl.ops.cosine import cost as cost_of_cosines
 from minidl.ops.gemm import gemm
@@ -109,3 +112,4 @@ am_softmax = Op(
     cost=cost,
 )
 am_softmax.kernel("unit_rows", forward, backward, analytic=True)
+am_softmax.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, refuses=cuda.refuses)

@@ -8,6 +8,8 @@
     scores : [N, C]   labels : [N] in [0, C) or ignore_index   loss : [], with reduction='none' [N]
     saved  : (p, labels)
 
+Kernels: `log_sum_exp` (the formulas, below), `cuda` (cuda.py: on a GPU, a row in one pass over memory).
+
 The log of a probability comes by log-sum-exp, never as log(softmax), which is -inf where a probability rounds to 0.
 Half types are computed in float32. A label equal to ignore_index adds no loss and is not counted by the mean. If no
 label counts, the mean is NaN and its gradient 0, both as in PyTorch (`cross_entropy`): a mean of nothing has no value.
@@ -36,6 +38,7 @@ from minidl.ops.half import narrow, widen
 from minidl.ops.log_softmax import log_probabilities
 from minidl.ops.losses import check_labels, check_reduction
 from minidl.ops.softmax import OFFSETS
+from minidl.ops.softmax_cross_entropy import cuda
 from minidl.signature import Shape, ShapeError
 
 
@@ -125,3 +128,4 @@ softmax_cross_entropy = Op(
     cost=lambda scores, labels, **_: Cost(other=6 * math.prod(scores)),
 )
 softmax_cross_entropy.kernel("log_sum_exp", forward, backward, analytic=True)
+softmax_cross_entropy.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, refuses=cuda.refuses)

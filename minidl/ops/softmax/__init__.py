@@ -6,6 +6,8 @@
     x, y  : any shape; the sums run along `axis` (PyTorch's `dim`)
     saved : (y,), of a half type in float32: where y is near 1, dy - sum dy y cancels
 
+Kernels: `stable` (the formulas, below), `cuda` (cuda.py: on a GPU, a row in one pass over memory).
+
 The maximum is taken off so that nothing overflows; the values do not change. A score of -inf gets probability 0; where
 all scores are -inf the result is NaN, as in PyTorch. Half types are computed in float32.
 
@@ -25,6 +27,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import not_empty, one_axis
 from minidl.ops.half import narrow, widen
+from minidl.ops.softmax import cuda
 from minidl.receptive_field import mixing
 from minidl.signature import Shape
 
@@ -89,3 +92,4 @@ softmax = Op(
     sees=lambda x, *, axis: mixing(len(x), [axis]),
 )
 softmax.kernel("stable", forward, backward, analytic=True)
+softmax.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)
