@@ -79,7 +79,20 @@ def as_arrays(op: Op, inputs: tuple) -> tuple[Array, ...]:
             arrays[i] = _convert(op, operand, array, lead)
         elif not operand.optional:
             raise TypeError(f"{op.name}: input {operand} is missing (None); the signature is {op.signature.text}")
+    if any(type(array) is not np.ndarray for array in arrays if array is not None):
+        _refuse_two_devices(op, operands, arrays)
     return tuple(arrays)
+
+
+def _refuse_two_devices(op: Op, operands: tuple[Operand, ...], arrays: list[Any]) -> None:
+    """Nothing is moved silently."""
+    there = [(i, operand, device_of(a)) for i, (operand, a) in enumerate(zip(operands, arrays, strict=True)) if a is not None]
+    _, first, device = there[0]
+    for i, operand, other in there[1:]:
+        if other != device:
+            names = (f"{operand}", f"{first}") if operand is not first else (f"number {i} of {operand}", "number 0")
+            to = other if device == "cpu" else device
+            raise ValueError(f"{op.name}: {names[0]} is on {other} but {names[1]} is on {device}; move one with .to({to!r})")
 
 
 def _first_float(operands: tuple[Operand, ...], arrays: list[Any]) -> Array:
@@ -99,15 +112,22 @@ _KINDS = {
 }
 
 
+def _beside(value: np.ndarray, lead: Array) -> Array:
+    """On lead's device. One number is written there by the kernel that makes the array: nothing is copied."""
+    xp = xp_of(lead)
+    return (
+        value if xp is np else to_device(value, device_of(lead)) if value.ndim else xp.full((), value.item(), dtype=value.dtype)
+    )
+
+
 def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
-    xp = np if lead is None else xp_of(lead)
     if isinstance(value, int | float | list | tuple | np.generic):  # a number takes the type of what it meets
         if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
             raise TypeError(f"{op.name}: {operand} is a list of Tensors, whose gradients would be lost; use minidl.stack(list)")
         value = np.asarray(value.item() if isinstance(value, np.generic) else value)
         if value.dtype == np.float64 or operand.kind == "float":
             value = value.astype(np.float32 if lead is None else lead.dtype)
-        value = xp.asarray(value)
+        value = value if lead is None else _beside(value, lead)
     elif not is_array(value):
         raise TypeError(f"{op.name}: {operand} expects a Tensor, an array or a number, got {type(value).__name__}")
     kinds, words, remedy = _KINDS[operand.kind]
@@ -122,9 +142,4 @@ def _convert(op: Op, operand: Operand, value: Any, lead: Array) -> Array:
         )
     if operand.kind == "key" and device_of(value) == "cpu":
         return to_device(value, device_of(lead))  # keys are drawn on the host and expanded where the data is
-    if device_of(value) != device_of(lead):
-        raise ValueError(
-            f"{op.name}: {operand} is on {device_of(value)} but another input is on {device_of(lead)}; "
-            f"move one with .to({device_of(lead)!r})"
-        )
     return value

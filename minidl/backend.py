@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl import gpu
 from minidl.extras import install
 
 Array = Any  # numpy.ndarray, cupy.ndarray or a registered stand-in: one formula serves them all
@@ -81,7 +82,9 @@ def cupy() -> ModuleType:
     try:
         import cupy as module
     except ImportError as error:
-        raise ImportError(f"CuPy is not installed: {install('cuda13')} (cuda12 for an older driver)") from error
+        if getattr(error, "name", "") == "cupy":
+            raise ImportError(f"CuPy is not installed: {install('cuda13')} (cuda12 for an older driver)") from error
+        raise ImportError(str(gpu.not_loaded(error))) from error
     if module.ndarray not in _LIBRARIES:
         register_library(module.ndarray, Library("cupy", module, module.asarray, module.asnumpy))
     return module
@@ -115,9 +118,12 @@ def cuda_problem() -> str | None:
 
         if importlib.util.find_spec("cupy") is None:
             return f"CuPy is not installed: {install('cuda13')} (cuda12 for an older driver), or use --device cpu"
-    if not cupy().is_available():
-        return "CuPy is installed but finds no GPU or driver: run `minidl doctor`, or use --device cpu"
-    return None
+    try:
+        module = cupy()
+    except ImportError as error:
+        return str(error)
+    trouble = gpu.no_library(module) if module.is_available() else gpu.no_gpu(module)
+    return None if trouble is None else str(trouble)
 
 
 def device_of(array: Array) -> str:
@@ -136,7 +142,9 @@ def _cuda_index(device: str) -> int:
         raise ValueError(f"device {device!r}: {problem}")
     index, count = int(number or 0), cupy().cuda.runtime.getDeviceCount()
     if index >= count:
-        raise ValueError(f"device {device!r} does not exist: this machine has {count} GPU(s), cuda:0 to cuda:{count - 1}")
+        raise ValueError(gpu.no_such_number(device, count))
+    if (trouble := gpu.too_old(cupy(), index)) is not None:
+        raise ValueError(f"device {device!r}: {trouble}")
     return index
 
 
@@ -145,7 +153,7 @@ def check_device(device: str) -> str:
     kind, _, number = str(device).partition(":")
     if device == "cpu" or any(device == library.name for library in _LIBRARIES.values() if library.name != "cupy"):
         return device
-    if kind != "cuda" or (number and not number.isdigit()):
+    if kind != "cuda" or (number and not (number.isascii() and number.isdigit())):
         raise ValueError(f"device {device!r} is not known: use 'cpu', 'cuda' or 'cuda:0'")
     return f"cuda:{_cuda_index(device)}"
 
@@ -194,6 +202,41 @@ def to_numpy(array: Array) -> np.ndarray:
     if library is None:
         raise TypeError(f"to_numpy: expected an array, got {type(array).__name__}")
     return library.to_numpy(array)
+
+
+def use_device(device: str) -> str:
+    """`check_device`, and from now on this thread computes there: CuPy computes on its current device, wherever arrays lie."""
+    device = check_device(device)
+    if device.startswith("cuda"):
+        cupy().cuda.Device(_cuda_index(device)).use()
+    return device
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Arrays that are made inside the block lie on this GPU, and kernels run there; nothing for other devices.
+
+    With one GPU there is no need of it: the current device is cuda:0 until something else is said.
+    """
+    with cupy().cuda.Device(_cuda_index(device)) if device.startswith("cuda") else nullcontext():
+        yield
+
+
+class Room(NamedTuple):
+    """A device's memory, in bytes."""
+
+    free: int
+    ours: int  # what this process could have, once it has let go of all that it holds
+    total: int
+
+
+def room(device: str) -> Room | None:
+    """The memory of a GPU; None for other devices."""
+    if not device.startswith("cuda"):
+        return None
+    with on_device(device):
+        (free, total), pool = cupy().cuda.runtime.memGetInfo(), cupy().get_default_memory_pool()
+        return Room(free + pool.free_bytes(), free + pool.total_bytes(), total)
 
 
 def synchronise(device: str = "cpu") -> None:

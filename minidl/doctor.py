@@ -10,33 +10,23 @@ import importlib.util
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from minidl import backend
+from minidl import gpu_doctor
 from minidl.extras import install as command_for
+from minidl.finding import Finding
 from minidl.jit import missing
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
 AVX2_CORES = {"haswell", "zen", "excavator"}
 GB = 1e9
-
-
-class Finding(NamedTuple):
-    """One line of the report: state 'ok', 'note', 'warn' or 'BAD', and the remedy where there is one."""
-
-    state: str
-    text: str
-    remedy: str = ""
 
 
 def examine() -> dict[str, Finding]:
@@ -182,20 +172,7 @@ def data() -> Finding:
 
 def gpu() -> Finding:
     """CuPy, the driver and the GPU, in words."""
-    installed = sorted(d.name for d in metadata.distributions() if re.fullmatch(r"cupy(-cuda\w+)?", d.name or ""))
-    if len(installed) > 1:
-        return Finding("warn", f"two CuPy packages: {', '.join(installed)}", f"pip uninstall {' '.join(installed)}, then one")
-    driver = _driver()
-    problem = backend.cuda_problem()
-    if problem is None:
-        return _try_gpu()
-    if driver is None:
-        text = f"{', '.join(installed)} without an NVIDIA driver" if installed else "no NVIDIA driver, no CuPy"
-        return Finding("note", f"{text}; minidl computes on the CPU")
-    cuda = re.search(r"CUDA (\d+)", driver)
-    extra = f"cuda{min(max(int(cuda[1]), 12), 13)}" if cuda else "cuda12"
-    remedy = f"pip uninstall {installed[0]}, then {command_for(extra)}" if installed else command_for(extra)
-    return Finding("warn", f"{driver}, but {'CuPy cannot use it' if installed else 'CuPy is not installed'}", remedy)
+    return gpu_doctor.examined()
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -268,32 +245,3 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def _driver() -> str | None:
-    """The GPU and driver as `nvidia-smi` tells them, or None."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    ask = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        gpus = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout.strip().splitlines()
-        banner = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    cuda = re.search(r"CUDA[\w ]* Version:\s*(\d+\.\d+)", banner)
-    name, _, version = gpus[0].partition(", ")
-    return f"{name}, driver {version}" + (f" (CUDA {cuda[1]})" if cuda else "")
-
-
-def _try_gpu() -> Finding:
-    """Describe the GPU and compute one sum on it, which also tries CuPy's compiler."""
-    cupy = backend.cupy()
-    properties = cupy.cuda.runtime.getDeviceProperties(0)
-    name, size = properties["name"].decode(), properties["totalGlobalMem"]
-    text = f"{name}, {size / GB:.0f} GB, CuPy {cupy.__version__}, driver CUDA {cupy.cuda.runtime.driverGetVersion() / 1000:g}"
-    try:
-        right = float((cupy.arange(4, dtype=np.float32) * 2 + 1).sum()) == 16
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return Finding("warn", f"{text}: a sum failed, {first}", f"reinstall CuPy with its toolkit: {command_for('cuda13')}")
-    return Finding("ok", text) if right else Finding("warn", f"{text}: 1 + 3 + 5 + 7 is not 16 on it", "use --device cpu")

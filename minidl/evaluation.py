@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import nn
-from minidl.backend import Array, to_numpy
+from minidl.backend import Array, device_of, is_array, to_device, to_numpy, xp_of
 from minidl.data import DataLoader, Dataset
 from minidl.modelfile import Model
 from minidl.modes import no_grad
@@ -55,20 +55,22 @@ def loss_of(model: nn.Module, out: Any, labels: Array) -> Tensor:
     return softmax_cross_entropy(out, labels)
 
 
-def scores_of(model: nn.Module, out: Any) -> np.ndarray:
-    """Scores [N, classes] or class numbers [N] of a model's output."""
+def scores_of(model: nn.Module, out: Any) -> Array:
+    """Scores [N, classes] or class numbers [N] of a model's output, where they were computed."""
     own = getattr(model, "predict", None)
     with no_grad():
         scores = own(out) if callable(own) else out[0] if isinstance(out, tuple | list) else out
-    scores = scores.numpy() if isinstance(scores, Tensor) else to_numpy(scores)
+    scores = scores.data if isinstance(scores, Tensor) else scores
+    if not is_array(scores):
+        raise TypeError(f"{type(model).__name__}: expected scores in a Tensor or an array, got {type(scores).__name__}")
     if scores.ndim == 2 or (scores.ndim == 1 and scores.dtype.kind in "iu"):
         return scores
     who = f"{type(model).__name__}{'.predict' if callable(own) else ''}"
     raise ValueError(f"{who}: expected scores [N, classes] or class numbers [N], got {scores.dtype} {list(scores.shape)}")
 
 
-def chosen(model: nn.Module, out: Any) -> np.ndarray:
-    """Class numbers [N]: the largest score wins, the first of equals."""
+def chosen(model: nn.Module, out: Any) -> Array:
+    """Class numbers [N], where the scores were computed: the largest score wins, the first of equals."""
     scores = scores_of(model, out)
     return scores.argmax(axis=1) if scores.ndim == 2 else scores
 
@@ -80,13 +82,15 @@ def evaluate(model: nn.Module, dataset: Dataset, *, classes: int = 0, device: st
     """
     if not len(dataset):
         raise ValueError("evaluate: the data set is empty; give at least one image")
-    loss_sum, answers = 0.0, []
+    losses, answers, sizes = [], [], []
     with predicting(model):
         for images, labels in DataLoader(dataset, _batch_size(dataset.shape), device=device):
             out = model(images)
-            loss_sum += len(labels) * float(loss_of(model, out, labels).item())
+            losses.append(loss_of(model, out, labels).data.reshape(1))
             answers.append(chosen(model, out))
-    answer = np.concatenate(answers)
+            sizes.append(len(labels))
+    answer = _read(answers)  # after the last batch: a GPU never waits for the host in between
+    loss_sum = sum(n * float(loss) for n, loss in zip(sizes, _read(losses), strict=True))
     classes = max(classes, 1 + int(dataset.labels.max()), 1 + int(answer.max()))
     confusion = np.bincount(dataset.labels * classes + answer, minlength=classes**2).reshape(classes, classes)
     return Evaluation(loss_sum / len(dataset), float(np.trace(confusion)) / len(dataset), confusion)
@@ -101,7 +105,7 @@ def predict(model: nn.Module, images: Array, *, device: str = "cpu") -> np.ndarr
     with predicting(model):
         for i in range(0, len(images), batch):
             out = model(Tensor(images[i : i + batch], device=device))
-            scores = scores_of(model, out)
+            scores = to_numpy(scores_of(model, out))
             found.append(scores if callable(getattr(model, "predict", None)) else _softmax(scores))
     if not found:
         raise ValueError("predict: no images; give at least one")
@@ -139,6 +143,16 @@ def predicting(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def right(answers: Array, labels: Array) -> Array:
+    """How many of the answers [N] are the labels [N], as an array that lies with the labels: nothing is read."""
+    return (to_device(answers, device_of(labels)) == labels).sum()
+
+
+def _read(batches: list[Array]) -> np.ndarray:
+    """Arrays joined along the first dimension, read from the device at once."""
+    return to_numpy(xp_of(batches[0]).concatenate(batches))
 
 
 def _batch_size(shape: tuple[int, ...]) -> int:

@@ -14,7 +14,7 @@ computed whole; in slices (`minidl.threads`, and so `minidl train`) the workspac
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -105,34 +105,43 @@ def forecast(model: Model, batch_size: int, optimizer: str | None = None, accumu
     optimizer   a name of the recipe's; its default if not given
     accumulate  batches in a step: of more than one, all but the first find gradients there, which stay while they compute
     """
+    return forecasts(model, batch_size, optimizer, accumulate)(batch_size)
+
+
+def forecasts(model: Model, batch_size: int, optimizer: str | None = None, accumulate: int = 1) -> Callable[[int], Memory]:
+    """The forecast for any batch, from the same two steps; kernels are chosen as for `batch_size`."""
     if any(p.device != "cpu" for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} is on {next(model.parameters()).device}; memory is measured on the CPU")
     recipe = Recipe() if optimizer is None else Recipe(optimizer=optimizer)
     with _put_back(model), _tracing(), using_stream(Stream()), as_for_batch(batch_size), np.errstate(all="ignore"):
         rule = recipe.build_optimizer(model.parameters())
-        batches, steps = _two_steps(model, rule, batch_size, again=accumulate > 1)
+        batches, (one, two) = _two_steps(model, rule, batch_size, again=accumulate > 1)
         state = sum(array.nbytes for slots in rule.state for array in slots.values())
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     weights = sum(t.data.nbytes for t in (*model.parameters(), *model.buffers()))
-    at = _Line(batches, batch_size)
-    events = list(zip(steps[0].events, steps[1].events, strict=True))
-    peaks = [at(a.peak, b.peak) for a, b in events]
-    highest = int(np.argmax(peaks))
-    layers = [a._replace(saved_bytes=at(a.saved_bytes, b.saved_bytes)) for a, b in zip(*(s.layers for s in steps), strict=True)]
-    return Memory(
-        batch_size,
-        recipe.optimizer,
-        batches,
-        weights,
-        gradients,
-        state,
-        sum(layer.saved_bytes for layer in layers),
-        at(*(event.workspace for event in events[highest])),
-        weights + state + (gradients if accumulate > 1 else 0) + peaks[highest],
-        events[highest][0].label,
-        layers,
-        accumulate,
-    )
+
+    def for_batch(batch_size: int) -> Memory:
+        at = _Line(batches, batch_size)
+        events = list(zip(one.events, two.events, strict=True))
+        peaks = [at(a.peak, b.peak) for a, b in events]
+        highest = int(np.argmax(peaks))
+        layers = [a._replace(saved_bytes=at(a.saved_bytes, b.saved_bytes)) for a, b in zip(one.layers, two.layers, strict=True)]
+        return Memory(
+            batch_size,
+            recipe.optimizer,
+            batches,
+            weights,
+            gradients,
+            state,
+            sum(layer.saved_bytes for layer in layers),
+            at(*(event.workspace for event in events[highest])),
+            weights + state + (gradients if accumulate > 1 else 0) + peaks[highest],
+            events[highest][0].label,
+            layers,
+            accumulate,
+        )
+
+    return for_batch
 
 
 def along_depth(shallow: Memory, deep: Memory, depths: tuple[int, int], depth: int) -> Memory:

@@ -24,11 +24,18 @@ class Display:
         self.epochs, self.images, self.quiet, self.started = epochs, images, quiet, time.perf_counter()
         self.before = done * images
         self.bar = None if quiet else _bar(epochs * images)
+        self.latest: Progress | None = None
         self._say(HEADER)
 
     def on_batch(self, p: Progress) -> None:
-        """Move the bar."""
-        if self.bar is not None:
+        """Move the bar, if it is time: what is shown is read from the device."""
+        self.latest = p
+        if self.bar is not None and time.time() - self.bar.last_print_t >= self.bar.mininterval:
+            self._move()
+
+    def _move(self) -> None:
+        """To where the latest batch was."""
+        if self.bar is not None and (p := self.latest) is not None:
             done = (p.epoch - 1) * self.images + p.images
             self.bar.n, rate = done, p.images / max(p.seconds, 1e-9)
             self.bar.set_description_str(
@@ -59,6 +66,7 @@ class Display:
 
     def _say(self, row: str) -> None:
         if self.bar is not None:
+            self._move()
             self.bar.write(row, file=sys.stdout)
         elif not self.quiet:
             print(row, flush=True)

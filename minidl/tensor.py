@@ -194,8 +194,9 @@ class Tensor(Methods):
     def _edit(self, how: str, value: Any) -> Tensor:
         if modes().shapes:
             return self
+        value = self._beside(value, "in-place edit")
         with self.editing() as data:
-            getattr(data, how)(_plain(value))
+            getattr(data, how)(value)
         return self
 
     def copy_(self, value: Any) -> Tensor:
@@ -218,8 +219,21 @@ class Tensor(Methods):
     def __setitem__(self, index: Any, value: Any) -> None:
         if modes().shapes:
             return
+        value = self._beside(value, "in-place edit")
         with self.editing() as data:
-            data[tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)] = _plain(value)
+            data[tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)] = value
+
+    def _beside(self, value: Any, what: str) -> Any:
+        """The array of a Tensor, or what was given; ValueError for an array on another device: nothing is moved silently."""
+        value = _plain(value)
+        if type(value) is type(self.data) is np.ndarray or not is_array(value) or isinstance(value, np.generic):
+            return value
+        if (there := backend.device_of(value)) != (here := self.device):
+            raise ValueError(
+                f"{what}: this Tensor {brackets(self.shape)} is on {here} but the value {brackets(value.shape)} is on {there}; "
+                f"move it with Tensor(value, device={here!r})"
+            )
+        return value
 
     def __iadd__(self, other: Any) -> Tensor:
         return self + other if self._on_tape_with(other) else self._edit("__iadd__", other)
@@ -275,7 +289,7 @@ class Tensor(Methods):
                     "pass dy of that shape, or take .sum() or .mean() first"
                 )
             dy = xp.ones_like(self.data)
-        dy = xp.asarray(_plain(dy), dtype=self.dtype)
+        dy = xp.asarray(self._beside(dy, "backward"), dtype=self.dtype)
         if dy.shape != self.shape:
             raise ValueError(f"backward: dy must have shape {brackets(self.shape)}, got {brackets(dy.shape)}")
         heap: list[Node] = []

@@ -24,7 +24,7 @@ import numpy as np
 from minidl import nn, optim
 from minidl.backend import Array, to_numpy, xp_of
 from minidl.data import DataLoader, Splits
-from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, predict, predicting, probe
+from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, predict, predicting, probe, right
 from minidl.modes import anomaly_mode
 from minidl.random import stream
 from minidl.recipe import Recipe
@@ -69,13 +69,18 @@ class Part(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far the running epoch is: images seen, mean loss and accuracy over them, seconds since it began."""
+    """How far the running epoch is: images seen, mean loss and right answers over them, seconds since it began."""
 
     epoch: int
     images: int
     loss: float
-    accuracy: float
+    right: Array  # an array of shape (), where the model is
     seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """In 0..1. It is read when somebody asks: that waits for all that is queued on a GPU."""
+        return int(to_numpy(self.right)) / self.images
 
 
 def _ignore(*_: Any) -> None:
@@ -158,7 +163,7 @@ class Training:
     def _pass(self, epoch: int, on_batch: Callable[[Progress], None]) -> Record:
         """Once over the training images; loss and accuracy are those of the passes as they were made."""
         self.model.train()
-        seen, loss_sum, right, started = 0, 0.0, 0, time.perf_counter()
+        seen, loss_sum, hits, started = 0, 0.0, 0, time.perf_counter()
         parts = parts_of_steps(self.loader.sizes, self.recipe.accumulate)
         for part, (images, labels) in zip(parts, self.loader, strict=True):
             try:
@@ -168,13 +173,14 @@ class Training:
                 raise Diverged(self._advice(f"epoch {epoch}, {where}: {error}")) from error
             n = len(labels)
             seen, loss_sum = seen + n, loss_sum + n * loss
-            right += int((chosen(self.model, out) == to_numpy(labels)).sum())
-            on_batch(Progress(epoch, seen, loss_sum / seen, right / seen, time.perf_counter() - started))
-        seconds = time.perf_counter() - started
+            hits = right(chosen(self.model, out), labels) + hits
+            now = Progress(epoch, seen, loss_sum / seen, hits, time.perf_counter() - started)
+            on_batch(now)
+        accuracy, seconds = now.accuracy, time.perf_counter() - started
         return {
             "epoch": epoch,
             "train_loss": loss_sum / seen,
-            "train_accuracy": right / seen,
+            "train_accuracy": accuracy,
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_second": seen / seconds,
             "seconds": seconds,

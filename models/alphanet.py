@@ -169,7 +169,7 @@ class AlphaBlock(ResidualBlock):
 
     def connect(self, source):
         """Listen to the block of this number too; the number is saved with the weights."""
-        self.source = nn.Buffer(source, dtype="int64")
+        self.source = nn.HostBuffer(source, dtype="int64")
         self.link = nn.init.normal_(nn.Parameter(0.0), std=0.01)
 
     def branch(self, x):

@@ -54,9 +54,9 @@ class Wrong(RuntimeError):
 
 
 def run(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
-    """What a GPU would do, slowly. Wrong where the order of threads shows, where they wait for ever or write beyond an array."""
+    """What a GPU would do, slowly. Wrong where the order of threads shows, where they wait for ever or write too far."""
     if block > 1024 or shared > SHARED:
-        raise Wrong(f"{name}: {block} threads, {shared} bytes shared; a block has at most 1024, and {SHARED}")
+        raise Wrong(f"{name}: {block} threads, {shared} bytes shared; at most 1024 and {SHARED}")
     start = _library(text)[f"cpu_{name}"]
     start.restype = ctypes.c_char_p
     copies = {id(a): _with_margins(a) for a in args if isinstance(a, np.ndarray)}

@@ -3,15 +3,31 @@
 A StrictArray is not a numpy.ndarray, has no `__array__`, and mixes with no NumPy array. The module holds only names that
 CuPy has, and its functions accept only StrictArrays and Python numbers. So NumPy-only code in a kernel is found on a
 machine without a GPU. It proves that a formula keeps to one library; only a GPU proves that the library computes it.
+
+What on a GPU would carry numbers between host and device, or make the host wait for the device, is told to `HEARERS`
+(tests/crossings.py listens):
+
+    to the device   from_numpy; array(), asarray(), full() and others of a list
+    to the host     to_numpy, item, tolist, bool(), float(), int(), an index, a condition, printing
+    waits           results whose size the device must tell first: nonzero, unique, bincount, x[mask]
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidl.backend import Library, register_library
+
+TO_DEVICE, TO_HOST, WAITS = "to the device", "to the host", "waits"
+HEARERS: list[Callable[[str, str], None]] = []  # each is told the kind of a crossing, and by which name it came
+
+
+def _tell(kind: str, name: str) -> None:
+    for hear in HEARERS:
+        hear(kind, name)
 
 
 class StrictArray:
@@ -31,41 +47,50 @@ class StrictArray:
         if name in _ATTRIBUTES:
             return _wrap(getattr(self._a, name))
         if name in _METHODS:
-            return lambda *args, **kwargs: _call(getattr(self._a, name), args, kwargs)
+            return lambda *args, **kwargs: _call(name, getattr(self._a, name), args, kwargs)
         raise AttributeError(f"device arrays have no {name!r}")
 
     def __getitem__(self, index: Any) -> Any:
+        if _has_mask(index):
+            _tell(WAITS, "x[mask]")
         return _wrap(self._a[_unwrap_index(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if _has_mask(index) and isinstance(value, StrictArray) and value.ndim:
+            _tell(WAITS, "x[mask] = array")
         self._a[_unwrap_index(index)] = _unwrap(value)
 
     def __len__(self) -> int:
         return len(self._a)
 
     def __iter__(self) -> Any:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self) -> bool:
-        return bool(self._a)
 
-    def __float__(self) -> float:
-        return float(self._a)
+def _read(name: str) -> Any:
+    def method(self: StrictArray, *args: Any) -> Any:
+        _tell(TO_HOST, name)
+        return getattr(self._a, name)(*args)
 
-    def __int__(self) -> int:
-        return int(self._a)
+    return method
 
-    def __index__(self) -> int:
-        return self._a.__index__()
+
+for _name in "__bool__ __complex__ __float__ __format__ __index__ __int__ __repr__ __str__".split():
+    setattr(StrictArray, _name, _read(_name))
 
 
 _ATTRIBUTES = {"T", "dtype", "flags", "imag", "itemsize", "nbytes", "ndim", "real", "shape", "size", "strides"}
 _METHODS = set(
     (
         "all any argmax argmin astype clip conj copy cumsum dot fill item max mean min nonzero prod ravel repeat "
-        "reshape round squeeze std sum swapaxes take trace transpose var view"
+        "reshape round squeeze std sum swapaxes take tolist trace transpose var view"
     ).split()
 )
+_READS = {"item", "tolist"}
+_MAKERS, _FILLERS = {"array", "asarray", "ascontiguousarray", "atleast_1d"}, {"full", "full_like"}
+_SIZED_BY_DEVICE = {"bincount", "nonzero", "unique"}
 # names NumPy and CuPy 14 share and kernels may use; add one only after finding it in CuPy's reference
 _FUNCTIONS = set(
     (
@@ -87,7 +112,7 @@ class _At:
     """xp.add.at, the one ufunc method that CuPy has for scatter-adds."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _call(np.add, args, kwargs)
+        return _call("add", np.add, args, kwargs)
 
     @staticmethod
     def at(target: StrictArray, index: Any, values: Any) -> None:
@@ -113,7 +138,7 @@ class _Fourier:
 
     def __getattr__(self, name: str) -> Any:
         if name in ("rfft2", "irfft2"):
-            return lambda *args, **kwargs: _call(getattr(np.fft, name), args, kwargs)
+            return lambda *args, **kwargs: _call(name, getattr(np.fft, name), args, kwargs)
         raise AttributeError(f"xp.fft.{name}: not among the names that CuPy shares with NumPy (tests/strict_xp.py)")
 
 
@@ -127,7 +152,7 @@ class StrictModule:
 
     def __getattr__(self, name: str) -> Any:
         if name in _FUNCTIONS:
-            return lambda *args, **kwargs: _call(getattr(np, name), args, kwargs)
+            return lambda *args, **kwargs: _call(name, getattr(np, name), args, kwargs)
         if name in _TYPES or name in _PLAIN:
             return getattr(np, name)
         raise AttributeError(f"xp.{name}: not among the names that CuPy shares with NumPy (tests/strict_xp.py)")
@@ -156,8 +181,26 @@ def _unwrap_index(index: Any) -> Any:
     return tuple(_unwrap(part) for part in parts) if isinstance(index, tuple) else _unwrap(index)
 
 
-def _call(function: Any, args: tuple, kwargs: dict) -> Any:
+def _has_mask(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, StrictArray) and part.dtype == np.bool_ for part in parts)
+
+
+def _call(name: str, function: Any, args: tuple, kwargs: dict) -> Any:
+    if name in _READS:
+        _tell(TO_HOST, name)
+        return function(*args)
+    if name in _SIZED_BY_DEVICE or (name == "where" and len(args) == 1):
+        _tell(WAITS, name)
+    if _of_numbers(args, name):
+        _tell(TO_DEVICE, f"{name}() of a list")
     return _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
+
+
+def _of_numbers(args: tuple, name: str) -> bool:
+    """Are these numbers of the host, which the device has not seen? (One number is a kernel's argument; a shape is none.)"""
+    value = args[0] if args and name in _MAKERS else args[1] if name in _FILLERS and len(args) > 1 else None
+    return isinstance(value, list | tuple) or (name in _MAKERS and isinstance(value, int | float))
 
 
 def _operator(name: str) -> Any:
@@ -184,7 +227,21 @@ for _name in "neg pos abs invert lt le eq ne gt ge".split():
     setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
 
 XP = StrictModule()
-LIBRARY = Library("strict", XP, lambda a: StrictArray(np.array(a, order="K")), lambda a: np.array(a._a))
+
+
+def from_numpy(array: np.ndarray) -> StrictArray:
+    """A copy on the device."""
+    _tell(TO_DEVICE, "from_numpy")
+    return StrictArray(np.array(array, order="K"))
+
+
+def to_numpy(array: StrictArray) -> np.ndarray:
+    """A copy on the host."""
+    _tell(TO_HOST, "to_numpy")
+    return np.array(array._a)
+
+
+LIBRARY = Library("strict", XP, from_numpy, to_numpy)
 
 
 def register() -> None:

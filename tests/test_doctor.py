@@ -117,46 +117,6 @@ def test_the_command_that_installs_is_right_for_a_clone_and_for_a_package(
     assert command_for("cuda13") == f"pip install -e '{tmp_path}[cuda13]'"
 
 
-@pytest.mark.parametrize(
-    ("installed", "driver", "problem", "state", "text", "remedy"),
-    [
-        ([], None, "no CuPy", "note", "no NVIDIA driver, no CuPy; minidl computes on the CPU", ""),
-        (["cupy-cuda12x"], None, "no GPU", "note", "cupy-cuda12x without an NVIDIA driver; minidl computes on the CPU", ""),
-        ([], "H100, driver 580 (CUDA 13.0)", "no CuPy", "warn", "CuPy is not installed", command_for("cuda13")),
-        ([], "K80, driver 470 (CUDA 11.4)", "no CuPy", "warn", "CuPy is not installed", command_for("cuda12")),
-        (
-            ["cupy-cuda12x"],
-            "H100, driver 580",
-            "no GPU",
-            "warn",
-            "CuPy cannot use it",
-            f"pip uninstall cupy-cuda12x, then {command_for('cuda12')}",
-        ),
-        (["cupy", "cupy-cuda12x"], None, None, "warn", "two CuPy packages", "pip uninstall cupy cupy-cuda12x, then one"),
-    ],
-)
-def test_what_stands_between_here_and_a_gpu(
-    installed: list,
-    driver: str | None,
-    problem: str | None,
-    state: str,
-    text: str,
-    remedy: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Package:
-        def __init__(self, name: str):
-            self.name = name
-
-    monkeypatch.setattr(doctor.metadata, "distributions", lambda: map(Package, [*installed, "numpy"]))
-    monkeypatch.setattr(doctor, "_driver", lambda: driver)
-    monkeypatch.setattr(doctor.backend, "cuda_problem", lambda: problem)
-    found = doctor.gpu()
-    assert found.state == state
-    assert text in found.text
-    assert found.remedy.startswith(remedy)
-
-
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def data() -> Finding:
         raise OSError("the disk is gone")

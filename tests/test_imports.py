@@ -14,7 +14,8 @@ PACKAGE = ROOT / "minidl"
 
 # room -> the rooms it may import; a name stands for minidl/<name>.py or the package minidl/<name>/
 ARROWS = {
-    "backend": {"extras"},
+    "backend": {"extras", "gpu"},
+    "gpu": {"extras"},
     "signature": set(),
     "modes": {"jit", "random"},
     "jit": {"extras"},
@@ -74,7 +75,10 @@ ARROWS = {
     "memory": {"backend", "evaluation", "modelfile", "modes", "naming", "op"}
     | {"optim", "random", "recipe", "signature", "tape", "tensor"},
     "summary": {"evaluation", "memory", "modelfile", "modes", "naming", "nn", "op", "receptive_field", "tensor"},
-    "doctor": {"backend", "data", "extras", "jit"},
+    "full": {"backend", "gpu", "memory", "modelfile", "modes", "op", "recipe"},
+    "finding": set(),
+    "gpu_doctor": {"backend", "extras", "finding", "gpu"},
+    "doctor": {"data", "extras", "finding", "gpu_doctor", "jit"},
     "cli": {"modelfile"},
     "grader": {"backend", "derivative", "draw", "executor", "grader", "laws", "op", "signature", "verdicts"},
     "check": {"grader", "laws", "op"},

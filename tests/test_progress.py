@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
@@ -31,7 +32,7 @@ def test_clock(seconds: float, text: str) -> None:
 
 def test_rows_stand_under_their_heads(capsys: pytest.CaptureFixture) -> None:
     display = Display(epochs=20, images=100)
-    display.on_batch(Progress(1, 50, 1.5, 0.5, 0.1))  # no terminal, so no bar
+    display.on_batch(Progress(1, 50, 1.5, np.array(25), 0.1))  # no terminal, so no bar
     display.on_epoch(RECORD, True)
     display.on_epoch({**RECORD, "epoch": 20}, False)
     head, best, last = capsys.readouterr().out.splitlines()
@@ -43,7 +44,7 @@ def test_rows_stand_under_their_heads(capsys: pytest.CaptureFixture) -> None:
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture) -> None:
     display = Display(epochs=20, images=100, quiet=True)
-    display.on_batch(Progress(1, 50, 1.5, 0.5, 0.1))
+    display.on_batch(Progress(1, 50, 1.5, np.array(25), 0.1))
     display.on_epoch(RECORD, True)
     display.close()
     assert capsys.readouterr().out == ""

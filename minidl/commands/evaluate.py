@@ -10,10 +10,11 @@ import numpy as np
 
 from minidl import runs
 from minidl import train as training
-from minidl.backend import check_device
+from minidl.backend import use_device
 from minidl.commands import datasets, options
 from minidl.commands.speed import at_speed
 from minidl.data import PARTS, Dataset
+from minidl.full import smaller, told_when_full
 from minidl.nn.loaded import shown
 
 
@@ -29,17 +30,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Evaluate; the exit code."""
-    device, trained = check_device(args.device), runs.open_run(args.folder)
+    device, trained = use_device(args.device), runs.open_run(args.folder)
     if args.split not in PARTS:
         raise ValueError(f"split must be one of {', '.join(PARTS)}, got {args.split!r}")
     config = trained.config()
-    model, classes, name = trained.model().to(device), config["model"]["classes"], datasets.name_for(trained, config, args.data)
+    with told_when_full(device, smaller):
+        model = trained.model().to(device)
+    classes, name = config["model"]["classes"], datasets.name_for(trained, config, args.data)
     normalise, numbers = trained.normalise(model.input_shape[0]), datasets.class_numbers(trained, classes, name)
     datasets.refuse_training_images(trained, config, name, args.split)
     splits = datasets.load(name, model.input_shape, parts=(args.split,), encode=normalise.encoding)
     dataset: Dataset = getattr(splits, args.split)
     dataset = replace(dataset, labels=numbers[dataset.labels], normalise=normalise)
-    with at_speed():
+    with told_when_full(device, smaller), at_speed():
         found = training.evaluate(model, dataset, classes=len(classes), device=device)
     title = f"{config['model']['class']} of {trained.path} on {name}, {len(dataset):,} {args.split} images"
     options.show(args, _as_json(found, classes, name, args.split), lambda: _as_text(found, classes, title))

@@ -10,9 +10,10 @@ import numpy as np
 
 from minidl import data, runs
 from minidl import train as training
-from minidl.backend import check_device
+from minidl.backend import use_device
 from minidl.commands import options
 from minidl.commands.speed import at_speed
+from minidl.full import smaller, told_when_full
 from minidl.nn.loaded import shown
 
 DARK, BRIGHT = 0.4, 0.6  # mean brightness, 0 black to 1 white; photographs lie between
@@ -30,17 +31,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Predict; the exit code."""
-    device, trained = check_device(args.device), runs.open_run(args.folder)
+    device, trained = use_device(args.device), runs.open_run(args.folder)
     if args.top < 1:
         raise ValueError(f"top must be 1 or more, got {args.top}")
-    model, classes = trained.model().to(device), trained.config()["model"]["classes"]
+    with told_when_full(device, smaller):
+        model, classes = trained.model().to(device), trained.config()["model"]["classes"]
     C, H, W = model.input_shape
     normalise = trained.normalise(C)
     size = normalise.encoding.size_read((H, W))
     images = np.stack([data.read_image(path, size=size, channels=C) for path in args.images])
     images = 1 - images if args.invert else images
     _warn_of_negatives(dict(zip(args.images, images, strict=True)), trained.brightness(), trained, args.invert)
-    with at_speed():
+    with told_when_full(device, smaller), at_speed():
         scores = training.predict(model, normalise(images), device=device)
     found = [_likeliest(row, classes, args.top) for row in scores]
     rows = [{"image": image, "classes": top} for image, top in zip(args.images, found, strict=True)]

@@ -16,11 +16,12 @@ import numpy as np
 
 from minidl import data, modelfile, recipe, runs
 from minidl import train as training
-from minidl.backend import check_device
+from minidl.backend import use_device
 from minidl.commands import datasets, options, outcome, pretrained, resume
 from minidl.commands.speed import at_speed
 from minidl.data import Encoding, Splits
 from minidl.doctor import available_cores
+from minidl.full import GpuFull, smaller, smaller_batch, told_when_full
 from minidl.jit import missing
 from minidl.modes import MOST_THREADS, detect_anomaly
 from minidl.progress import Display
@@ -139,14 +140,16 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
         anomalies = detect_anomaly() if job.args.detect_anomaly else nullcontext()
         with anomalies, at_speed(_threads(job), small=_small(job), by_numba=job.args.compiled):
             while not now.finished:
-                record, is_best = now.epoch(display.on_batch)
+                with told_when_full(job.device, lambda there: smaller_batch(job.model, job.recipe, there)):
+                    record, is_best = now.epoch(display.on_batch)
                 with runs.uninterrupted():
                     out.keep_epoch(record, now.state(), job.model if is_best else None)
                     kept.append(record)
                 display.on_epoch(record, is_best)
         display.close()
         now.take_best()
-        test = training.evaluate(job.model, job.splits.test, classes=len(job.classes), device=job.device)
+        with told_when_full(job.device, smaller):
+            test = training.evaluate(job.model, job.splits.test, classes=len(job.classes), device=job.device)
         outcome.finished(out, kept, test, job.classes, job.made_of.parameters, time.perf_counter() - started)
         return 0
     except KeyboardInterrupt:
@@ -156,6 +159,12 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
         display.close()
         outcome.write_result(out, "diverged", kept)
         raise training.Diverged(f"{error}; {out.path} keeps the {len(kept)} epochs before that") from error
+    except (GpuFull, MemoryError) as error:
+        display.close()
+        outcome.write_result(out, "stopped", kept)
+        elsewhere = " --device cpu" if job.device != "cpu" else ""
+        goes_on = f"{out.path} keeps the {len(kept)} epochs before that, `minidl train --resume {out.path}{elsewhere}` goes on"
+        raise (GpuFull if isinstance(error, GpuFull) else MemoryError)(f"{error}; {goes_on}") from error
     finally:
         display.close()
 
@@ -166,7 +175,7 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
 def _prepare(args: Namespace) -> Job:
     """The quickest checks first, the images last."""
     plan = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe) if field.name in args})
-    device = check_device(args.device)
+    device = use_device(args.device)
     if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {args.threads}")
     if args.compiled and (why := "is for the CPU; leave it out" if device != "cpu" else missing()):
@@ -181,7 +190,9 @@ def _prepare(args: Namespace) -> Job:
     plan = plan.for_images(Encoding.named(args.encode).size_read(model.input_shape[1:]))
     training.probe(model, len(classes))
     splits = datasets.load(args.data, model.input_shape, limit=args.limit, encode=args.encode, quiet=args.quiet)
-    return Job(args, plan, source, splits, classes, model.to(device), start, summarise(model), device)
+    made_of = summarise(model)
+    with told_when_full(device, smaller):
+        return Job(args, plan, source, splits, classes, model.to(device), start, made_of, device)
 
 
 def _threads(job: Job) -> int:

@@ -36,7 +36,7 @@ from minidl.nn.dropout import Dropout
 from minidl.nn.images import check_images, check_size
 from minidl.nn.linear import Flatten, Linear
 from minidl.nn.losses import AMSoftmax, AMSoftmaxLinear, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from minidl.nn.module import Buffer, Module, Parameter
+from minidl.nn.module import Buffer, HostBuffer, Module, Parameter
 from minidl.nn.normalisation import AlphaBatchNorm2d, BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minidl.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, StochasticPool2d
 from minidl.nn.transfer import freeze, heads, unfreeze
@@ -67,6 +67,7 @@ __all__ = [
     "Flatten",
     "Gaussian",
     "Hardtanh",
+    "HostBuffer",
     "Identity",
     "InverseMultiquadric",
     "LeCunTanh",

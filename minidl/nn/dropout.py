@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.backend import Array, blank, xp_of
 from minidl.nn.checks import number
 from minidl.nn.module import Module
 from minidl.ops.dropout import dropout
 from minidl.random import stream
 from minidl.tensor import Tensor
+
+
+def keys_for(x: Tensor, training: bool) -> Array:
+    """uint64 [N, 2]: in training the stream's next, one an image; in evaluation, which uses none, blanks that lie where x
+    lies, so that nothing is drawn and nothing moved."""
+    if training:
+        return stream().keys(len(x))
+    return blank((len(x), 2), np.uint64, xp_of(x.data if isinstance(x, Tensor) else x))
 
 
 class Dropout(Module):
@@ -26,7 +35,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, ...] -> y of the same shape."""
-        key = stream().keys(len(x)) if self.training else np.zeros((len(x), 2), np.uint64)
+        key = keys_for(x, self.training)
         return dropout(x, key=key, p=self.p, style=self.style, training=self.training)
 
     def extra_repr(self) -> str:

@@ -49,6 +49,15 @@ class Buffer(Tensor):
         _forget_numbers(self)
 
 
+class HostBuffer(Buffer):
+    """A Buffer that `forward` itself reads, to know which way to go: it stays on the host wherever the model is moved to.
+
+    To read it on a GPU would wait, in each pass, for all that is queued there.
+    """
+
+    __slots__ = ()
+
+
 def _forget_numbers(tensor: Tensor) -> None:
     """Inside `shapes_only` a part of a model is a shape."""
     if no_numbers():
@@ -223,7 +232,7 @@ class Module:
         for tensor in [*self.parameters(), *self.buffers()]:
             for name in ("data", "grad"):
                 array = getattr(tensor, name)
-                if array is not None and device is not None:
+                if array is not None and device is not None and not isinstance(tensor, HostBuffer):
                     array = to_device(array, device)
                 if array is not None and dtype is not None and array.dtype.kind == "f":
                     array = array.astype(dtype)

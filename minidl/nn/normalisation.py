@@ -77,9 +77,13 @@ class _BatchNorm(Module):
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
-        part = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         for running, batch in ((self.running_mean, mean), (self.running_var, var * (M / (M - 1)))):
-            running.copy_((1 - part) * running.data + part * batch)
+            if self.momentum is None:  # the weights are made where the count is: to read it would wait for a GPU
+                part = 1 / self.num_batches_tracked.data.astype(np.float64)
+                old, new = (1 - part).astype(running.dtype), part.astype(batch.dtype)
+            else:
+                old, new = 1 - self.momentum, self.momentum
+            running.copy_(old * running.data + new * batch)
 
     def extra_repr(self) -> str:
         """As PyTorch prints it."""

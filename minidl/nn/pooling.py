@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl.nn.checks import window
+from minidl.nn.dropout import keys_for
 from minidl.nn.module import Module
 from minidl.op import Op
 from minidl.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
@@ -14,7 +13,6 @@ from minidl.ops.avg_pool2d import avg_pool2d
 from minidl.ops.global_avg_pool2d import global_avg_pool2d
 from minidl.ops.max_pool2d import max_pool2d
 from minidl.ops.stochastic_pool2d import stochastic_pool2d
-from minidl.random import stream
 from minidl.tensor import Tensor
 from minidl.window import Pair
 
@@ -115,7 +113,7 @@ class StochasticPool2d(_Pooling):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W], 0 or more -> y [N, C, P, Q]."""
-        key = stream().keys(len(x)) if self.training else np.zeros((len(x), 2), np.uint64)
+        key = keys_for(x, self.training)
         return stochastic_pool2d(x, key=key, training=self.training, **self.attrs)
 
 

@@ -63,13 +63,13 @@ def backward(
 
 def counted(like: Array, x_shape: tuple, windows: Windows, count_include_pad: bool) -> Array:
     """D [P, Q, 1]: how many positions of each window count."""
-    lengths = []
+    xp, lengths = xp_of(like), []
     for axis, length in enumerate(x_shape[2:]):
         before, after = windows.padding[2 * axis : 2 * axis + 2]
         low, high = (-before, length + after) if count_include_pad else (0, length)
-        starts = [p * windows.stride[axis] - before for p in range(windows.grid[axis])]
-        lengths.append([min(start + windows.size[axis], high) - max(start, low) for start in starts])
-    rows, columns = (xp_of(like).asarray(n, dtype=like.dtype) for n in lengths)
+        starts = xp.arange(windows.grid[axis]) * windows.stride[axis] - before  # made where `like` is: nothing is copied there
+        lengths.append(xp.minimum(starts + windows.size[axis], high) - xp.maximum(starts, low))
+    rows, columns = (n.astype(like.dtype) for n in lengths)
     return rows[:, None, None] * columns[None, :, None]
 
 

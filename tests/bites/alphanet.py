@@ -53,7 +53,7 @@ BUGS: dict[str, list[tuple[str, str]]] = {
         ),
         ("std=0.01)", "std=0.1)"),
         ("nn.init.normal_(nn.Parameter(0.0), std=0.01)", "nn.Parameter(0.01)"),
-        ("self.source = nn.Buffer(source,", "self.source = nn.Buffer(0,"),
+        ("self.source = nn.HostBuffer(source,", "self.source = nn.HostBuffer(0,"),
         ("self.pool(minidl.relu(self.bn1(self.conv1(x))))", "minidl.relu(self.pool(self.bn1(self.conv1(x))))"),
         ("self.pool(minidl.relu(self.bn1(self.conv1(x))))", "minidl.relu(self.bn1(self.conv1(x)))"),
         ("self.pool(minidl.relu(self.bn1(self.conv1(x))))", "self.pool(minidl.relu(self.conv1(x)))"),
