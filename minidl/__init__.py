@@ -65,7 +65,9 @@ from minidl.ops.arithmetic import cos as cosine
 from minidl.ops.avg_pool2d import avg_pool2d
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.batch_norm_inference import batch_norm_inference
+from minidl.ops.batch_norm_relu import batch_norm_relu
 from minidl.ops.bce_with_logits import binary_cross_entropy_with_logits
+from minidl.ops.bias_relu import bias_relu
 from minidl.ops.comparisons import eq, ge, gt, le, lt, ne
 from minidl.ops.conv2d import conv2d
 from minidl.ops.conv_transpose2d import conv_transpose2d
@@ -120,6 +122,8 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "batch_norm_inference",
+    "batch_norm_relu",
+    "bias_relu",
     "binary_cross_entropy_with_logits",
     "binary_step",
     "broadcast_to",

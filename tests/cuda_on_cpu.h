@@ -134,9 +134,10 @@ static void in_turns(int block, bool backwards) {
     }
 }
 
+static std::mutex one_at_a_time;  // of all kernels of a source: they share what is above
+
 // Why the launch was wrong, or nullptr.
 template <class Kernel> const char* launch_on_cpu(int grid, int block, bool waits, bool backwards, Kernel kernel) {
-    static std::mutex one_at_a_time;
     std::lock_guard<std::mutex> alone(one_at_a_time);
     gridDim.x = grid, blockDim.x = block, work = kernel, broken = nullptr;
     for (int i = 0; i < grid && !broken; i++) {

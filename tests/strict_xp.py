@@ -15,6 +15,7 @@ What on a GPU would carry numbers between host and device, or make the host wait
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class StrictArray:
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError("implicit conversion of a device array to NumPy; compute with xp = xp_of(x)")
+
+    @property
+    def data(self) -> SimpleNamespace:
+        """What CuPy says of an array's memory: where it begins."""
+        return SimpleNamespace(ptr=self._a.ctypes.data)
 
     def __getattr__(self, name: str) -> Any:
         if name in _ATTRIBUTES:

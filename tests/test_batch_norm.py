@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import emulation
 import numpy as np
 import pytest
 
 import minidl
+from minidl import cuda
+from minidl.ops import columns
 from minidl.signature import ShapeError
 from minidl.tensor import Tensor
 
+emulated = pytest.mark.skipif(emulation.problem() is not None, reason=f"emulation: {emulation.problem()}")
 RNG = np.random.default_rng(0)
 
 
@@ -62,6 +66,44 @@ def test_slices_of_any_mean_give_the_statistics_of_the_whole(offset: float) -> N
     for name, ours, theirs in zip(("y", "mean", "var", "dx", "dw", "db"), (out, mean, var, *inputs), exact, strict=True):
         ours = ours.grad if name[0] == "d" else ours.numpy()
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 * np.abs(theirs).max(), err_msg=name)
+
+
+@emulated
+def test_a_large_mean_costs_no_accuracy_in_cuda_either() -> None:
+    """In many parts of a few rows each, whose means are joined."""
+    x = (10_000 + RNG.normal(size=(64, 3, 8, 8))).astype(np.float32)
+    _, _, (mean, var) = minidl.batch_norm.kernels["cuda"].forward(x, None, None, eps=1e-5)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var(axis=(0, 2, 3)), rtol=1e-4)
+
+
+def in_cuda(x: np.ndarray, dy: np.ndarray, name: str = "cuda") -> list[np.ndarray]:
+    """y, the statistics and the gradients of a kernel."""
+    kernel, (w, b) = minidl.batch_norm.kernels[name], np.linspace(1, 2, 2 * x.shape[1], dtype=x.dtype).reshape(2, -1)
+    y, saved, aux = kernel.forward(x, w, b, eps=1e-3)
+    return [y, *aux, *kernel.backward(dy, saved, (True, True, True), eps=1e-3)]
+
+
+@emulated
+@pytest.mark.parametrize("shape", [(3, 40, 5, 7), (2, 1, 67, 3), (50, 6)])
+@pytest.mark.parametrize("parts", [1, 8, 1 << 11])
+def test_parts_of_any_size_give_the_same(shape: tuple[int, ...], parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns beyond the last, parts with fewer rows than the others, channels that come several times in a row."""
+    monkeypatch.setattr(columns, "PARTS", parts)
+    x, dy = RNG.normal(3, 2, shape), RNG.normal(size=shape)
+    for ours, plain in zip(in_cuda(x, dy), in_cuda(x, dy, "two_pass"), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-11, atol=1e-12)
+
+
+@emulated
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_grid_of_any_size_gives_the_same_bits(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, dy = (RNG.normal(size=(5, 3, 7, 9)).astype(np.float32) for _ in range(2))
+    expected = in_cuda(x, dy)
+    monkeypatch.setattr(cuda, "MOST_BLOCKS", most)
+    for ours, whole in zip(in_cuda(x, dy), expected, strict=True):
+        np.testing.assert_array_equal(ours, whole)
 
 
 def test_float16_has_its_statistics_in_float32() -> None:

@@ -113,7 +113,7 @@ def test_an_array_has_no_silent_copy_and_a_number_no_elements() -> None:
 def test_a_crossing_is_named_by_the_function_that_asked() -> None:
     norm, x = nn.BatchNorm2d(4).to("strict"), normal(2, 4, 3, 3)
     with watching() as seen, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.BatchNorm2d, "_by_the_batch", lambda self, x: (float(x.data.sum()), *minidl.batch_norm(x))[1:])
+        patch.setattr(nn.BatchNorm2d, "_by_the_batch", lambda self, x, *_: (float(x.data.sum()), *minidl.batch_norm(x))[1:])
         norm(x)
     assert seen == [Crossing(TO_HOST, "__float__", "minidl/nn/normalisation.py forward")]
     assert undeclared(seen) == seen
@@ -137,8 +137,8 @@ ASKED = {"dropout": {(TO_DEVICE, KEY)}, "stochastic_pool2d": {(TO_DEVICE, KEY)},
 def launching(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA sources run on the stand-in's arrays, so that what their Python does is counted too."""
 
-    def run(text: str, name: str, grid: int, block: int, args: list) -> None:
-        emulation.run(text, name, grid, block, [a._a if isinstance(a, strict_xp.StrictArray) else a for a in args])
+    def run(text: str, name: str, grid: int, block: int, shared: int, args: list) -> None:
+        emulation.run(text, name, grid, block, shared, [a._a if isinstance(a, strict_xp.StrictArray) else a for a in args])
 
     monkeypatch.setitem(cuda._RUNNERS, strict_xp.StrictArray, run)
 

@@ -10,6 +10,9 @@ Batch norm:  y = weight (x - mean) / sqrt(var + eps) + bias,  channel by channel
 
 Training normalises by the statistics of the batch, evaluation by the running ones (by the batch's with
 track_running_stats=False, when there are none).
+
+What mostly follows is said in the call, norm(x, relu=True, residual=r) for max(0, norm(x) + r): in training batch norm does it
+in the same passes over memory (minidl.batch_norm_relu).
 """
 
 from __future__ import annotations
@@ -21,11 +24,13 @@ import numpy as np
 
 from minidl.backend import Array
 from minidl.modes import is_replay
-from minidl.nn.checks import number, whole
+from minidl.nn.checks import number, whole, yes_or_no
 from minidl.nn.module import Buffer, Module, Parameter
+from minidl.ops import activations
 from minidl.ops.alpha_batch_norm import alpha_batch_norm
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.batch_norm_inference import batch_norm_inference
+from minidl.ops.batch_norm_relu import batch_norm_relu
 from minidl.ops.lrn import lrn
 from minidl.ops.signed_power import signed_power
 from minidl.signature import ShapeError, brackets
@@ -53,21 +58,32 @@ class _BatchNorm(Module):
         self.running_var = Buffer(np.ones(num_features, np.float32)) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x -> y of the same shape."""
+    def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """x -> y of the same shape.
+
+        residual  what is added to y, of the shape of x
+        relu      max(0, y) in the end
+        """
+        relu = yes_or_no(self, "relu", relu)
         if len(x.shape) not in self.expects or x.shape[1] != self.num_features:
             wanted = " or ".join(shape.format(C=self.num_features) for shape in self.expects.values())
             raise ShapeError(f"{type(self).__name__}: expected x {wanted}, got {brackets(x.shape)}")
+        if residual is not None and residual.shape != x.shape:
+            got = brackets(residual.shape)
+            raise ShapeError(f"{type(self).__name__}: expected residual of the shape of x {brackets(x.shape)}, got {got}")
         if self.running_mean is not None and not self.training:
-            return self._by_running_statistics(x)
-        y, mean, var = self._by_the_batch(x)
+            return _then(self._by_running_statistics(x), relu, residual)
+        y, mean, var = self._by_the_batch(x, relu, residual)
         if not is_replay():
             self._track(mean.data, var.data, y.size // self.num_features)
         return y
 
-    def _by_the_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_the_batch(self, x: Tensor, relu: bool, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """y, and the mean and the biased variance of the batch."""
-        return batch_norm(x, self.weight, self.bias, eps=self.eps)
+        if relu:
+            return batch_norm_relu(x, self.weight, self.bias, residual, eps=self.eps)
+        y, mean, var = batch_norm(x, self.weight, self.bias, eps=self.eps)
+        return _then(y, relu, residual), mean, var
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:
         return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
@@ -91,6 +107,12 @@ class _BatchNorm(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
         )
+
+
+def _then(y: Tensor, rectify: bool, residual: Tensor | None) -> Tensor:
+    """y + residual, rectified or not."""
+    y = y if residual is None else y + residual
+    return activations.relu(y) if rectify else y
 
 
 class BatchNorm1d(_BatchNorm):
@@ -134,9 +156,10 @@ class AlphaBatchNorm2d(_BatchNorm):
             number(self, name, value, above=0, below=math.inf) for name, value in (("alpha", alpha), ("epsilon", epsilon))
         )
 
-    def _by_the_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_the_batch(self, x: Tensor, relu: bool, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         attrs = {"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}
-        return alpha_batch_norm(x, self.weight, self.bias, **attrs)
+        y, mean, var = alpha_batch_norm(x, self.weight, self.bias, **attrs)
+        return _then(y, relu, residual), mean, var
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:
         z = batch_norm_inference(x, self.running_mean, self.running_var, eps=self.eps)

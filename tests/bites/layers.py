@@ -1,6 +1,11 @@
-"""The layers of Alpha-Net: where their options go, and what training changes."""
+"""The layers of Alpha-Net and batch norm: where their options go, and what training changes."""
 
-TESTS = ("tests/test_alpha_batch_norm.py", "tests/test_am_softmax_linear.py", "tests/test_stochastic_pool2d.py")
+TESTS = (
+    "tests/test_alpha_batch_norm.py",
+    "tests/test_am_softmax_linear.py",
+    "tests/test_batch_norm_relu.py",
+    "tests/test_stochastic_pool2d.py",
+)
 
 BUGS: dict[str, list[tuple[str, str]]] = {
     "minidl/nn/normalisation.py": [
@@ -19,12 +24,21 @@ BUGS: dict[str, list[tuple[str, str]]] = {
         ('"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}', '"alpha": self.alpha, "epsilon": self.epsilon}'),
         ('"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}', '"eps": self.eps, "epsilon": self.epsilon}'),
         ('"eps": self.eps, "alpha": self.alpha, "epsilon": self.epsilon}', '"eps": self.eps, "alpha": self.alpha}'),
-        (
-            "return alpha_batch_norm(x, self.weight, self.bias, **attrs)",
-            "return alpha_batch_norm(x, self.weight, None, **attrs)",
-        ),
-        ("return alpha_batch_norm(x, self.weight, self.bias, **attrs)", "return alpha_batch_norm(x, None, self.bias, **attrs)"),
+        ("= alpha_batch_norm(x, self.weight, self.bias, **attrs)", "= alpha_batch_norm(x, self.weight, None, **attrs)"),
+        ("= alpha_batch_norm(x, self.weight, self.bias, **attrs)", "= alpha_batch_norm(x, None, self.bias, **attrs)"),
         ("self.running_mean, self.running_var, eps=self.eps)", "self.running_mean, self.running_var)"),
+        ("self.bias, residual, eps=self.eps)", "self.bias, residual)"),
+        ("self.bias, residual, eps=self.eps)", "self.bias, eps=self.eps)"),
+        ("return batch_norm_relu(x, self.weight, self.bias,", "return batch_norm_relu(x, self.weight, None,"),
+        ("        if relu:\n", "        if relu and residual is not None:\n"),
+        ("_then(self._by_running_statistics(x), relu, residual)", "_then(self._by_running_statistics(x), relu, None)"),
+        ("_then(self._by_running_statistics(x), relu, residual)", "_then(self._by_running_statistics(x), False, residual)"),
+        ("eps=self.eps)\n        return _then(y, relu, residual)", "eps=self.eps)\n        return _then(y, relu, None)"),
+        ("**attrs)\n        return _then(y, relu, residual)", "**attrs)\n        return _then(y, relu, None)"),
+        ("**attrs)\n        return _then(y, relu, residual)", "**attrs)\n        return _then(y, False, residual)"),
+        ("y if residual is None else y + residual", "y if residual is None else y - residual"),
+        ("residual.shape != x.shape", "residual.shape[0] != x.shape[0]"),
+        ('relu = yes_or_no(self, "relu", relu)', "relu = bool(relu)"),
         ("self.bias, alpha=self.alpha, epsilon", "self.bias, epsilon"),
         ("self.bias, alpha=self.alpha, epsilon=self.epsilon)", "self.bias, alpha=self.alpha)"),
         ("signed_power(z, self.weight, self.bias,", "signed_power(z, self.weight,"),

@@ -34,6 +34,7 @@ TWINS = {
     **{name: named(name) for name in "sigmoid tanh arctan logit".split()},
     "probit": probit,
     "maxout": maxout,
+    "bias_relu": lambda x, bias: (x + bias.reshape(-1, *[1] * (x.ndim - 2))).relu(),
     "identity": lambda x: x * 1,
     "binary_step": lambda x: (x >= 0).to(x.dtype),
     "piecewise_linear": lambda x: (x + 0.5).clip(0, 1),

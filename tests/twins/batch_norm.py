@@ -9,6 +9,11 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
 
 
+def batch_norm_relu(x: Any, weight: Any, bias: Any, residual: Any, *, eps: float) -> Any:
+    z = batch_norm(x, weight, bias, eps=eps)
+    return (z if residual is None else z + residual).relu()
+
+
 def batch_norm_inference(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     """By PyTorch's arithmetic: its batch_norm has no gradients for mean and var (tests/test_batch_norm.py calls it)."""
     mean, var, weight, bias = (None if a is None else a.reshape(-1, *[1] * (x.ndim - 2)) for a in (mean, var, weight, bias))
@@ -29,6 +34,7 @@ def alpha_batch_norm(x: Any, weight: Any, bias: Any, *, eps: float, alpha: float
 
 TWINS = {
     "batch_norm": batch_norm,
+    "batch_norm_relu": batch_norm_relu,
     "batch_norm_inference": batch_norm_inference,
     "signed_power": signed_power,
     "alpha_batch_norm": alpha_batch_norm,

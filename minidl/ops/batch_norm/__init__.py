@@ -10,7 +10,8 @@
     mean, var : [C], outputs without a gradient, for the layer's running statistics
     saved   : (x, weight, mean, (var + eps)^-1/2): no copy of x, two numbers per channel
 
-Kernels: `sums` (one trip through memory for the statistics, one for y; the default), `two_pass` (to be read: below).
+Kernels: `sums` (one trip through memory for the statistics, one for y; the default), `two_pass` (to be read: below),
+`compiled` (the same in loops), `cuda` (the same on a GPU: partial sums of many blocks, joined).
 
 `var` is the biased variance, the one that y is divided by. PyTorch and the paper keep the unbiased one, var * M / (M - 1),
 in their running statistics: the layer does that, in sight. The variance is taken in two passes: sum x^2 - M mean^2 would
@@ -40,7 +41,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.axes import not_empty
-from minidl.ops.batch_norm import compiled, sums
+from minidl.ops.batch_norm import compiled, cuda, sums
 from minidl.ops.half import narrow, widen
 from minidl.receptive_field import everything
 from minidl.signature import Shape, ShapeError
@@ -144,4 +145,5 @@ batch_norm = Op(
 batch_norm.kernel("two_pass", forward, backward, analytic=True)
 batch_norm.kernel("sums", sums.forward, sums.backward)
 batch_norm.kernel("compiled", compiled.forward, compiled.backward, compiles="sums", half=False)
+batch_norm.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)
 batch_norm.default = "sums"
