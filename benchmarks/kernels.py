@@ -4,6 +4,7 @@
     python -m benchmarks.kernels conv2d lrn --workload alexnet          workloads that have this word in their name
     python -m benchmarks.kernels conv2d --kernel im2col,shifts --rivals torch,torch-channels-last --batch 32
     python -m benchmarks.kernels conv2d --with mine.py                  a file of yours that registers more kernels
+    python -m benchmarks.kernels conv2d --device cuda --precision tf32  of float32 products and convolutions, for every rival
     python -m benchmarks.kernels --calibrate                            does it tell alike from different on this machine?
 
 A kernel is first held to the laws on a small sibling of the workload, then its results to PyTorch's on the workload itself;
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import calibrate, charts, clock, options, report, stats
+from benchmarks import calibrate, charts, clock, options, precision, report, stats
 from benchmarks.options import CannotStart
 from benchmarks.rivals import names
 from benchmarks.worker import RivalFailed, Worker, rest
@@ -42,7 +43,6 @@ from minidl.op import OPS
 OURS, THEIRS = "benchmarks.rivals.minidl_ops:MinidlOps", "benchmarks.rivals.torch_ops:TorchOps"
 OUR_NAME = "minidl"
 LAYOUTS = ("channels-last", "contiguous")
-TOLERANCE = 1e-3  # of the largest: float32 sums of many terms, in another order
 TABLE = report.Table(
     {"op ": 10, "workload ": 24, "kernel ": 25, "phase ": 16, "ms (95 %)": 22, "IQR": 4, "GFLOP/s": 7, "GB/s": 5}
     | {"roof": 5, "saved": 6, "work": 6, "x torch": 16, "x tuned": 16}
@@ -69,13 +69,13 @@ def compare(args: argparse.Namespace, rows: list[Row]) -> int:
     """Print, and write, what was asked for; add to `rows`."""
     with ExitStack() as stack:
         bench = Bench(args, stack)
-        print(report.header(bench.about, args.threads))
+        print(report.header(bench.about, args.threads), precision.told(args.precision, args.device), sep="\n")
         print("ceilings: {gflops:.0f} GFLOP/s in a matrix product, {gbs:.1f} GB/s in a copy\n".format(**bench.ceilings))
         print(*TABLE.head(), sep="\n", flush=True)
         more = {"machine": bench.about, "ceilings": bench.ceilings, "rounds": args.rounds, "threads": args.threads}
-        more["layout"] = args.layout
+        more |= {"layout": args.layout, "precision": args.precision}
         for row in bench.rows():
-            rows.append(row)
+            rows.append(row | {"precision": args.precision})
             print(line(row), flush=True)
             if args.json:  # at once: what is measured is not lost, whatever comes after it
                 report.save(args.json, "kernels", rows, **more)
@@ -114,7 +114,7 @@ class Bench:
     def __init__(self, args: argparse.Namespace, stack: ExitStack):
         self.args, self.stack = args, stack
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        start: Row = {"threads": args.threads, "device": args.device}
+        start: Row = {"threads": args.threads, "device": args.device, "precision": args.precision}
         self.starts = {
             OUR_NAME: (OURS, start | {"plugin": args.plugin and str(Path(args.plugin).resolve()), "layout": args.layout})
         }
@@ -175,7 +175,7 @@ class Bench:
         for kernel in self._kernels(place["op"]):
             row = place | {"kernel": kernel} | self.ours.call("check", kernel=kernel, **place)
             why = row.pop("broken")
-            refused = {"refused": why, "wrong": True} if why else self._ready(kernel, theirs, loaded["judge"])
+            refused = {"refused": why, "wrong": True} if why else self._ready(kernel, theirs, loaded)
             if "refused" in refused:
                 yield row | refused
             else:
@@ -205,11 +205,11 @@ class Bench:
                 theirs[name] = loaded["comparable"]
         return theirs, notes
 
-    def _ready(self, kernel: str, theirs: dict[str, bool], ours: str) -> Row:
+    def _ready(self, kernel: str, theirs: dict[str, bool], loaded: Row) -> Row:
         """Prepare a kernel, and compare its results with a rival's, or with those of the op's default."""
         if why := self.ours.call("prepare", kernel=kernel, limit=self.args.limit):
             return {"refused": why}
-        judge = next((name for name, comparable in theirs.items() if comparable), ours)
+        judge = next((name for name, comparable in theirs.items() if comparable), loaded["judge"])
         if judge == kernel:
             return {}
         mine, other = self.folder / "mine.npz", self.folder / "other.npz"
@@ -219,7 +219,8 @@ class Bench:
         else:
             self.ours.call("save", kernel=judge, path=str(other))
         name, error = largest_difference(mine, other)
-        if not error <= TOLERANCE:
+        products = any(work["flops"] for work in loaded["phases"].values())
+        if not error <= precision.of_results(self.args.precision, products):
             return {"refused": f"{name} differs from {judge}'s by {error:.1e} of the largest", "wrong": True}
         return {"compared_with": judge, "difference": error}
 

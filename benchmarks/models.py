@@ -5,14 +5,17 @@
     python -m benchmarks.models lenet --batch 8,32,128 --crossover lenet.png    batch size against images per second
     python -m benchmarks.models resnet50 --profile                              where our time goes, op by op
     python -m benchmarks.models googlenet --compiled                            with and without compiled kernels
+    python -m benchmarks.models vgg16 --batch 64 --device cuda --precision tf32 --rivals torch    on a GPU, on tensor cores
 
 Every rival has a process of its own with the same number of threads, the same weights and the same images. First all do one
-pass with dropout off: where the first loss or a first gradient differs, nothing is timed. Then they take turns, in shuffled
+pass with dropout off, in float32: where the first loss or a first gradient differs, nothing is timed. In a lower precision they
+do another, of which the loss is compared: through many layers its gradients say little. Then they take turns, in shuffled
 order (benchmarks/stats.py), at forward pass with loss, backward pass, and SGD with momentum 0.9 and weight decay. Columns:
 
     forward ...  median of the rounds, ms        images/s   of the whole step's median
     step         the same, and its interval      peak       MB that training holds at most: weights, gradients, momentum,
-                 (bootstrap)                                maps, and what comes and goes (benchmarks/memory.py)
+                 (bootstrap)                                maps, and what comes and goes (benchmarks/memory.py); on a GPU
+                                                            what the library's pool took from it
     x torch      PyTorch's step over ours, the faster layout of those asked for: the median of the rounds' ratios, and its
                  interval (sign test)
     x tuned      the same beside PyTorch without page faults and with fused SGD (benchmarks/rivals/names.py)
@@ -30,7 +33,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, clock, options, report, stats
+from benchmarks import charts, clock, options, precision, report, stats
 from benchmarks.nets import NETS, batches_up_to
 from benchmarks.options import CannotStart
 from benchmarks.rivals import names
@@ -42,7 +45,6 @@ COMPILED = "minidl-compiled"
 OURS_NAMES = ("minidl", COMPILED)
 SMALL = "lenet"  # the net of the warm-up
 TURN = 0.3  # seconds of steps in a turn, at least
-LOSS_TOLERANCE = 1e-4  # of the loss
 TABLE = report.Table(
     {"net ": 9, "batch": 5, "rival ": 25, "forward": 8, "backward": 8, "optimiser": 9, "step, ms (95 %)": 22, "images/s": 8}
     | {"peak": 6, "x torch": 16, "x tuned": 16, "memory": 6}
@@ -59,17 +61,20 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             bench = Bench(args, Path(folder))
+            bench.meet()
         except (CannotStart, RivalFailed) as error:
             print(f"benchmarks.models: {error}", file=sys.stderr)
             return 2
-        print(report.header(bench.about, args.threads), "", *TABLE.head(), sep="\n", flush=True)
+        print(report.header(bench.about, args.threads), precision.told(args.precision, args.device), sep="\n")
+        print("", *TABLE.head(), sep="\n", flush=True)
+        more = {"machine": bench.about, "rounds": args.rounds, "threads": args.threads, "precision": args.precision}
         rows: list[Row] = []
         try:
             for row in bench.rows():
                 rows.append(row)
                 print(line(row), flush=True)
                 if args.json:  # at once: what is measured is not lost, whatever comes after it
-                    report.save(args.json, "models", rows, machine=bench.about, rounds=args.rounds, threads=args.threads)
+                    report.save(args.json, "models", rows, **more)
         except KeyboardInterrupt:
             return report.stopped("models", args.json, rows)
     for row in rows:
@@ -109,11 +114,18 @@ class Bench:
     """One run, and the rows that it makes. Each net and batch size has fresh processes, so that peaks of memory are its own."""
 
     def __init__(self, args: argparse.Namespace, folder: Path):
-        self.args, self.folder, self.about = args, folder, {}
+        self.args, self.folder, self.turn = args, folder, TURN
+        self.about: Row = {}
+        self.warm: dict[str, Worker] = {}  # those that trained the small net already
+        self.same: set[tuple[str, int]] = set()  # nets and batches whose first gradients were compared
+
+    def meet(self) -> None:
+        """Ask all rivals for their versions and threads, and whether they can compute in the precision."""
         with ExitStack() as stack:
-            for worker in self._workers(stack).values():
+            for worker in self.workers(stack).values():
+                worker.call("use", precision=self.args.precision)
                 told = worker.call("about")
-                report.same_threads(told, args.threads)
+                report.same_threads(told, self.args.threads)
                 self.about |= told
 
     def rows(self) -> Iterator[Row]:
@@ -121,34 +133,45 @@ class Bench:
         for net in self.args.nets or NETS:
             few = batches_up_to(NETS[net].batch) if self.args.crossover else [NETS[net].batch]
             for batch in self.args.batch or few:
-                place = {"net": net, "batch": batch}
+                place = {"net": net, "batch": batch, "precision": self.args.precision}
                 try:
+                    self.same.clear()  # fresh processes
                     with ExitStack() as stack:
-                        yield from self._race(self._workers(stack), place)
+                        yield from self.race(self.workers(stack), place)
                 except RivalFailed as error:
                     yield place | {"rival": "-", "refused": f"failed: {error}"}
 
-    def _workers(self, stack: ExitStack) -> dict[str, Worker]:
-        """Rival -> its process, ours first."""
+    def workers(self, stack: ExitStack, **ours: Any) -> dict[str, Worker]:
+        """Rival -> its process, ours first; `ours` are more options for it. All have been warmed up on a small net."""
         start = {"threads": self.args.threads, "device": self.args.device}
-        workers = {"minidl": stack.enter_context(Worker(OURS, **start))}
+        workers = {"minidl": stack.enter_context(Worker(OURS, **start, **ours))}
         if self.args.compiled:
             workers[COMPILED] = stack.enter_context(Worker(OURS, compiled=True, **start))
         for name in self.args.rivals:
             workers[name] = stack.enter_context(Worker(THEIRS, **names.options(name), **start))
         return workers
 
-    def _race(self, workers: dict[str, Worker], place: Row) -> Iterator[Row]:
+    def race(self, workers: dict[str, Worker], place: Row) -> Iterator[Row]:
         """Compare, then time."""
-        small, weights = self._weights(SMALL), self._weights(place["net"])
-        firsts = {}
+        small, weights, named = self._weights(SMALL), self._weights(place["net"]), place["precision"]
+        firsts, losses = {}, {}
         for name, worker in workers.items():
-            worker.call("warm_up", net=SMALL, weights=str(small))
-            worker.call("load", weights=str(weights), **place)
-            firsts[name] = worker.call("first")
-            if why := difference(NETS[place["net"]].rounding, firsts[name], firsts["minidl"]):
+            if name not in self.warm or self.warm[name] is not worker:
+                worker.call("warm_up", net=SMALL, weights=str(small))
+                self.warm[name] = worker
+            worker.call("use", precision=precision.FULL)
+            worker.call("load", net=place["net"], batch=place["batch"], weights=str(weights))
+            why = None
+            if (place["net"], place["batch"]) not in self.same:
+                firsts[name] = worker.call("first")
+                why = difference(NETS[place["net"]].rounding, firsts[name], firsts["minidl"])
+            worker.call("use", precision=named)
+            losses[name] = worker.call("first", gradients=False)
+            why = why or other_loss(losses[name], losses["minidl"], precision.of_losses(named))
+            if why:
                 yield place | {"rival": name, "refused": why}
                 return
+        self.same.add((place["net"], place["batch"]))
         peaks = {name: worker.call("peak") for name, worker in workers.items()}
         laps = self._laps(workers)
         for name, worker in workers.items():
@@ -157,7 +180,7 @@ class Bench:
                 return
         rows = []
         for name in workers:
-            found = {"rival": name, "first_loss": firsts[name]["loss"], "peak": peaks[name]}
+            found = {"rival": name, "first_loss": losses[name]["loss"], "peak": peaks[name]}
             rows.append(place | found | figures(laps[name], place["batch"]))
         for row in rows:
             if row["rival"] in OURS_NAMES:
@@ -168,7 +191,7 @@ class Bench:
 
     def _laps(self, workers: dict[str, Worker]) -> dict[str, dict[str, list[float]]]:
         """Rival -> phase -> seconds, round by round."""
-        repeats = {name: clock.repeats_for(w.call("time", repeats=2)["step"], TURN) for name, w in workers.items()}
+        repeats = {name: clock.repeats_for(w.call("time", repeats=2)["step"], self.turn) for name, w in workers.items()}
         turns = {name: lambda w=w, n=repeats[name]: w.call("time", repeats=n) for name, w in workers.items()}
         laps = stats.take_turns(turns, self.args.rounds, self.args.seed, rest)
         return {name: {phase: [lap[phase] for lap in each] for phase in PHASES} for name, each in laps.items()}
@@ -179,15 +202,15 @@ class Bench:
         if not path.exists():
             for old in set(self.folder.iterdir()) - {self.folder / f"{SMALL}.npz"}:
                 old.unlink()
-            with Worker(OURS, threads=self.args.threads, device="cpu") as worker:
+            with Worker(OURS, threads=self.args.threads) as worker:
                 worker.call("draw", net=net, path=str(path))
         return path
 
 
 def difference(rounding: float, theirs: Row, ours: Row) -> str | None:
     """One line on what the first pass of a rival has that ours has not, or None. `rounding` is the net's."""
-    if not abs(theirs["loss"] - ours["loss"]) <= LOSS_TOLERANCE * abs(ours["loss"]):
-        return f"the first loss is {theirs['loss']:.6g}, minidl's {ours['loss']:.6g}; not the same net, so nothing was timed"
+    if why := other_loss(theirs, ours, precision.LOSS):
+        return why
     a, b = theirs["gradients"], ours["gradients"]
     if a.keys() != b.keys():
         return f"its parameters are not minidl's: {', '.join(sorted(a.keys() ^ b.keys())[:3])}"
@@ -197,6 +220,13 @@ def difference(rounding: float, theirs: Row, ours: Row) -> str | None:
         if not gap <= allowed:
             return f"the first gradient of {key} is {gap / max(b[key][0], 1e-30):.1e} of its norm away from minidl's"
     return None
+
+
+def other_loss(theirs: Row, ours: Row, part: float) -> str | None:
+    """One line where two first losses differ by more than this part, or None."""
+    if abs(theirs["loss"] - ours["loss"]) <= part * abs(ours["loss"]):
+        return None
+    return f"the first loss is {theirs['loss']:.6g}, minidl's {ours['loss']:.6g}; not the same net, so nothing was timed"
 
 
 def figures(laps: dict[str, list[float]], batch: int) -> Row:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from benchmarks import precision
 from benchmarks.rivals import names
 from minidl.doctor import available_cores
 from minidl.modes import MOST_THREADS
@@ -33,6 +34,8 @@ def parser(name: str, doc: str | None, rounds: int) -> Parser:
     help_threads = f"for every rival alike (all cores: {available_cores()})"
     p.add_argument("--threads", type=threads, default=available_cores(), metavar="N", help=help_threads)
     p.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:1")
+    help_precision = "of products and convolutions, for every rival (float32)"
+    p.add_argument("--precision", choices=precision.NAMES, default=precision.FULL, help=help_precision)
     p.add_argument("--seed", type=lambda text: whole(text, least=0), default=0, help="of the order of turns")
     p.add_argument("--json", type=file, metavar="FILE", help="write the result file")
     p.add_argument("--plot", type=picture, metavar="FILE.png", help="draw the ratios")

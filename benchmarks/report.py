@@ -22,6 +22,7 @@ from minidl.doctor import available_cores
 from minidl.modes import modes
 
 RESULTS = Path(__file__).parent / "results"
+TF32_VARIABLES = ("CUPY_TF32", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 BUSY = 0.5  # load before the start, per core, from which timings are doubtful
 
 
@@ -57,6 +58,9 @@ def warnings(load: float | None) -> list[str]:
     found = []
     if pinned := os.environ.get("OPENBLAS_CORETYPE"):
         found.append(f"OPENBLAS_CORETYPE={pinned} is set: our matrix products may run at half speed; unset it")
+    for name in TF32_VARIABLES:
+        if os.environ.get(name):
+            found.append(f"{name}={os.environ[name]} is set: products may not be of the precision that is named; unset it")
     if load is not None and load > BUSY * available_cores():
         found.append(f"the load is {load:.1f} on {available_cores()} cores: other programs run, so trust ratios at most")
     return found

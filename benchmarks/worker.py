@@ -15,10 +15,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,19 @@ class Worker:
 
     rival        "module:Class", made in the child as Class(threads=threads, **options)
     environment  variables for the child, beside the thread counts
+    patience     patience() -> the seconds for which an answer may be waited for now; then the child is ended (for ever)
     """
 
-    def __init__(self, rival: str, *, threads: int, environment: dict[str, str] | None = None, **options: Any):
-        self.rival = rival
+    def __init__(
+        self,
+        rival: str,
+        *,
+        threads: int,
+        environment: dict[str, str] | None = None,
+        patience: Callable[[], float] | None = None,
+        **options: Any,
+    ):
+        self.rival, self.patience = rival, patience
         counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", rival, json.dumps({"threads": threads, **options})],
@@ -86,6 +97,7 @@ class Worker:
         self.close()
 
     def _answer(self) -> Any:
+        self._wait()
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             code = self.process.wait()
@@ -95,6 +107,16 @@ class Worker:
         if "error" in answer:
             raise RivalFailed(answer["error"])
         return answer["result"]
+
+    def _wait(self) -> None:
+        """Until there is something to read: an answer is one line, and nothing comes before it is asked for."""
+        if self.patience is None or self.process.stdout is None:
+            return
+        seconds = max(0.0, self.patience())
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            self.process.kill()
+            self.process.wait()
+            raise RivalFailed(f"{self.rival} gave no answer for {seconds:.0f} s, and was ended")
 
 
 def rest() -> None:

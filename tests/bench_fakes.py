@@ -11,12 +11,20 @@ from typing import Any
 from benchmarks import sizes
 from benchmarks.rivals.minidl_nets import MinidlNets
 from minidl import Tensor
+from minidl.modes import modes
 
 
 class Net(MinidlNets):
     """Takes the options that PyTorch's rivals are given."""
 
-    def __init__(self, threads: int, device: str = "cpu", layout: str = "contiguous", tuned: bool = False):
+    def __init__(
+        self,
+        threads: int,
+        device: str = "cpu",
+        layout: str = "contiguous",
+        tuned: bool = False,
+        precision: str = "float32",
+    ):
         super().__init__(threads, device)
 
     def about(self) -> dict[str, Any]:
@@ -95,3 +103,20 @@ class Unfit(sizes.Measured):
         if options["structure"] == "residual":
             sizes.training_of = lambda *_: lambda: float("nan")
         return super().measure(net, batch, options, forward)
+
+
+class Hangs:
+    """Never answers."""
+
+    def __init__(self, threads: int):
+        pass
+
+    def hang(self) -> None:
+        time.sleep(60)
+
+
+class Imprecise(Net):
+    """In a lower precision its loss is off by two thousandths."""
+
+    def forward(self) -> Tensor:
+        return super().forward() * (1.002 if modes().precision != "float32" else 1.0)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import kernels, tables
+from benchmarks import kernels, precision, tables
+from benchmarks.rivals.minidl_ops import MinidlOps
 from benchmarks.workloads import phases_of, problem_of, small_problems, work_of
 from minidl.op import OPS
 
@@ -186,6 +187,93 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     return lines[0]
+
+
+# ---- precision -------------------------------------------------------------------------------------------------------
+
+
+SMALL = ["conv2d", "--workload", "lenet.C1", "--batch", "2", "--rounds", "1", "--threads", "1"]
+
+
+def test_a_precision_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = tmp_path / "kernels.json"
+    words = [*SMALL, "--kernel", "im2col", "--precision", "bf16", "--json", str(result)]
+    assert kernels.main(words) == 0
+    record, out = json.loads(result.read_text(encoding="utf-8")), capsys.readouterr().out
+    assert record["precision"] == "bf16"
+    assert {row["precision"] for row in record["rows"]} == {"bf16"}
+    assert "precision bf16: minidl.precision('bf16'); PyTorch with torch.autocast(bfloat16)" in out
+    assert "rehearsal" in out
+
+
+def test_our_kernels_compute_in_the_precision(tmp_path: Path) -> None:
+    def y(precision: str) -> np.ndarray:
+        ours = MinidlOps(1, precision=precision)
+        ours.load("conv2d", "lenet.C1", 2)
+        ours.prepare("im2col", 10.0)
+        ours.save("im2col", str(tmp_path / "y.npz"))
+        ours.modes.close()
+        return np.load(tmp_path / "y.npz")["y"]
+
+    exact, largest = y("float32"), np.abs(y("float32")).max()
+    errors = [np.abs(y(name) - exact).max() / largest for name in ("tf32", "bf16")]
+    assert 1e-5 < errors[0] < 2**-10
+    assert 1e-4 < errors[1] < 2**-7
+
+
+def test_a_kernel_is_timed_in_its_own_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(ONLY_TF32, encoding="utf-8")
+    words = [*SMALL, "--kernel", "mine", "--with", str(tmp_path / "mine.py")]
+    assert kernels.main(words) == 0
+    assert "cannot: it computes in tf32, not in float32" in capsys.readouterr().out
+    assert kernels.main([*words, "--precision", "tf32"]) == 0
+    assert "cannot" not in capsys.readouterr().out
+
+
+ONLY_TF32 = """
+from minidl.op import OPS
+
+plain = OPS["conv2d"].kernels["im2col"]
+OPS["conv2d"].kernel("mine", plain.forward, plain.backward, precisions=("tf32",))
+"""
+
+
+def test_tolerances_follow_the_precision() -> None:
+    assert [precision.of_results(name, True) for name in precision.NAMES] == [1e-3, 4 * 2.0**-10, 4 * 2.0**-7]
+    assert [precision.of_results(name, False) for name in precision.NAMES] == [1e-3] * 3
+    assert [precision.of_losses(name) for name in precision.NAMES] == [1e-4, 2.0**-10, 2.0**-7]
+
+
+@pytest.mark.parity
+def test_pytorchs_convolution_in_bf16_is_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    result = tmp_path / "kernels.json"
+    words = [*SMALL, "--kernel", "im2col", "--rivals", "torch", "--precision", "bf16", "--json", str(result)]
+    assert kernels.main(words) == 0
+    ours = next(row for row in json.loads(result.read_text(encoding="utf-8"))["rows"] if row["kernel"] == "im2col")
+    assert ours["compared_with"] == "torch"
+    assert 1e-4 < ours["difference"] < 3e-2
+    assert "REFUSED" not in capsys.readouterr().out
+
+
+@pytest.mark.parity
+def test_pytorch_is_switched_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.rivals.torch_precision import Precise
+
+    precise = Precise("cuda")
+    off = {"torch_matmul": "ieee", "torch_convolution": "ieee", "torch_autocast": False}
+    assert precise.told() == off
+    precise.use("tf32")
+    assert precise.told() == {"torch_matmul": "tf32", "torch_convolution": "tf32", "torch_autocast": False}
+    precise.use("bf16")
+    assert precise.told() == off | {"torch_autocast": True}
+    on_host = Precise("cpu")
+    on_host.use("bf16")
+    with on_host.forward():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert kernels.main([*SMALL, "--rivals", "torch", "--precision", "tf32"]) == 2
+    assert "PyTorch has no TF32 on the CPU: take --precision bf16 or float32" in one_line(capsys)
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 import minidl
 from benchmarks import models, nets, tables
 from benchmarks.nets import NETS, batch_of, batches_up_to
+from benchmarks.rivals.minidl_nets import MinidlNets
 from benchmarks.rivals.names import best
 from benchmarks.rivals.training import fingerprint
 from minidl.evaluation import loss_of
@@ -110,6 +111,62 @@ def test_what_is_not_the_same_is_not_timed(
     assert why in rows[0]
 
 
+def test_a_precision_is_named_and_compared_by_its_own_rule(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OtherLoss is a thousandth off: of another net in float32 and tf32, and within what bf16 rounds; but the nets are compared
+    in float32 first, whatever is timed."""
+    result = tmp_path / "models.json"
+    assert models.main([*QUICK, "--precision", "bf16", "--json", str(result)]) == 0
+    record, out = json.loads(result.read_text(encoding="utf-8")), capsys.readouterr().out
+    assert record["precision"] == "bf16"
+    assert {row["precision"] for row in record["rows"]} == {"bf16"}
+    assert "precision bf16: minidl.precision('bf16')" in out
+    assert beside("OtherLoss", monkeypatch, "--rivals", "torch", "--precision", "bf16") == 1
+    assert "not the same net" in capsys.readouterr().out
+    assert beside("Imprecise", monkeypatch, "--rivals", "torch", "--precision", "bf16") == 0
+    assert beside("Imprecise", monkeypatch, "--rivals", "torch", "--precision", "tf32") == 1
+
+
+def test_our_nets_compute_in_the_precision(tmp_path: Path) -> None:
+    ours, weights = MinidlNets(1), str(tmp_path / "weights.npz")
+    ours.draw("lenet", weights)
+    ours.load("lenet", 4, weights)
+
+    def first(precision: str) -> float:
+        ours.use(precision)
+        return ours.first(gradients=False)["loss"]
+
+    exact, tf32, bf16, again = (first(name) for name in ("float32", "tf32", "bf16", "float32"))
+    ours.precision.close()
+    ours.modes.close()
+    assert again == exact
+    assert 0 < abs(tf32 - exact) < 1e-3
+    assert 0 < abs(bf16 - exact) < 1e-2
+    assert tf32 != bf16
+
+
+def test_a_queue_is_not_waited_for_within_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three parts that wait for the device, then steps in a row that do not; a profile looks at the parts alone."""
+    ours, weights, waits = MinidlNets(1), str(tmp_path / "weights.npz"), []
+    ours.draw("lenet", weights)
+    ours.load("lenet", 2, weights)
+    ours.queued = True
+    ours.give_back = lambda: None  # it has no pool
+    monkeypatch.setattr(ours, "wait", lambda: waits.append(1))
+    monkeypatch.setattr(ours, "_in_a_row", lambda count: 7.0 * count)
+    lap = ours.time(3)
+    assert (lap["step"], len(waits)) == (7.0, 4 * 4)
+    monkeypatch.undo()
+    calls = [part["calls"] for part in ours.profile(steps=2) if part["op"].startswith("conv2d")]
+    assert calls == [1, 1, 1]
+    waits.clear()
+    monkeypatch.setattr(ours, "wait", lambda: waits.append(1))
+    assert 0 < ours._in_a_row(3) < 10
+    assert len(waits) == 2
+    ours.modes.close()
+
+
 def test_unequal_threads_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert beside("OtherThreads", monkeypatch) == 2
     assert "unequal threads: torch_threads is 7, not 1" in one_line(capsys)
@@ -202,14 +259,15 @@ LARGE = [pytest.param(name, marks=[] if name in ("lenet", "resnet20", "alphanet"
 def test_pytorchs_nets_are_ours(name: str) -> None:
     """In float64, where rounding hides nothing: the loss to 1e-10, every gradient to 1e-6 of its norm."""
     torch = pytest.importorskip("torch")
-    from benchmarks.rivals.minidl_nets import MinidlNets
     from benchmarks.rivals.torch_nets import NETS as THEIRS
     from benchmarks.rivals.torch_nets import TorchNets
+    from benchmarks.rivals.torch_precision import Precise
 
     images, labels = batch_of(name, 2)
     minidl.manual_seed(0)
     mine = MinidlNets._made(MinidlNets.__new__(MinidlNets), name).to(dtype="float64").train()
     theirs = TorchNets.__new__(TorchNets)
+    theirs.precise = Precise("cpu")
     theirs.model = THEIRS[name]().double().train()
     theirs.model.load_state_dict({key: torch.from_numpy(array) for key, array in mine.state_dict().items()}, strict=True)
     for module in [*mine.modules(), *theirs.model.modules()]:

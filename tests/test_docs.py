@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import minidl
-from benchmarks import kernels, models, sizes, tables
+from benchmarks import gpu_report, kernels, models, sizes, tables
 from benchmarks.experiments import __main__ as experiments
 from minidl import Tensor, cli, data, nn, optim
 from minidl.op import OPS, separate_registry
@@ -170,6 +170,7 @@ def test_benchmark_commands_of_the_documents_are_understood(commands: str) -> No
     """Every `python -m benchmarks.models ...` line is parsed by the command itself."""
     parsers = {"benchmarks.models": models.parser, "benchmarks.kernels": kernels.parser}
     parsers |= {"benchmarks.experiments": experiments.parser, "benchmarks.sizes": sizes.parser}
+    parsers |= {"benchmarks.gpu_report": gpu_report.parser}
     for line in commands.splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["python", "-m"] and words[2] in parsers:

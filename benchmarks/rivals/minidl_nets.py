@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -14,8 +15,8 @@ import numpy as np
 import minidl
 from benchmarks import nets, report
 from benchmarks.rivals.training import OPTIMISER, Training
-from minidl import Tensor, executor, nn, optim
-from minidl.backend import synchronise, to_device, to_numpy
+from minidl import Tensor, cuda, executor, nn, optim
+from minidl.backend import cupy, synchronise, to_device, to_numpy
 from minidl.commands.speed import at_speed
 from minidl.draw import Random
 from minidl.evaluation import loss_of
@@ -23,11 +24,17 @@ from minidl.op import OPS
 
 
 class MinidlNets(Training):
-    """With the kernels that the ops choose by themselves; `compiled` says whether those of Numba are among them."""
+    """With the kernels that the ops choose by themselves; `compiled` says whether those of Numba are among them.
 
-    def __init__(self, threads: int, device: str = "cpu", compiled: bool = False):
-        self.modes, self.device, self.compiled = ExitStack(), device, compiled
+    verified  a list of CUDA sources that may be chosen, in the place of minidl/cuda/verified.txt
+    """
+
+    def __init__(self, threads: int, device: str = "cpu", compiled: bool = False, verified: str | None = None):
+        self.modes, self.precision, self.device, self.compiled = ExitStack(), ExitStack(), device, compiled
+        self.queued = device != "cpu"
         self.modes.enter_context(at_speed(threads, by_numba=compiled))
+        if verified:
+            cuda.VERIFIED = Path(verified)
 
     def about(self) -> dict[str, Any]:
         """The machine and the versions."""
@@ -80,6 +87,20 @@ class MinidlNets(Training):
     def wait(self) -> None:
         """See Training."""
         synchronise(self.device)
+
+    def use(self, precision: str) -> None:
+        """See Training."""
+        self.precision.close()
+        self.precision.enter_context(minidl.precision(precision))
+
+    def give_back(self) -> None:
+        """See Training."""
+        if self.queued:
+            cupy().get_default_memory_pool().free_all_blocks()
+
+    def pooled(self) -> int | None:
+        """See Training."""
+        return cupy().get_default_memory_pool().total_bytes() if self.queued else None
 
     def profile(self, steps: int = 3) -> list[dict[str, Any]]:
         """Seconds of a step by op, forward and backward, the longest first; what no op has is the tape's and Python's."""

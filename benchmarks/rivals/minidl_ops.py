@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+import minidl
 from benchmarks import clock, report
+from benchmarks.gpu import stopwatch
 from benchmarks.workloads import FORWARD, Work, phases_of, problem_of, refusal, small_problems, work_of
 from minidl import executor
 from minidl.backend import Array, full_like, is_array, synchronise, to_device, to_numpy
@@ -50,9 +52,17 @@ class MinidlOps:
     layout  'channels-last': maps lie in memory as they do within a net, where a kernel's y is the next one's x; or 'contiguous'
     """
 
-    def __init__(self, threads: int, device: str = "cpu", plugin: str | None = None, layout: str = "channels-last"):
-        self.modes, self.device, self.layout = ExitStack(), device, layout
+    def __init__(
+        self,
+        threads: int,
+        device: str = "cpu",
+        plugin: str | None = None,
+        layout: str = "channels-last",
+        precision: str = "float32",
+    ):
+        self.modes, self.device, self.layout, self.precision = ExitStack(), device, layout, precision
         self.modes.enter_context(at_speed(threads))
+        self.modes.enter_context(minidl.precision(precision))
         if plugin:
             runpy.run_path(plugin)
         self.cases: dict[str, Case] = {}
@@ -78,14 +88,15 @@ class MinidlOps:
 
     def check(self, op: str, kernel: str, workload: str) -> dict[str, Any]:
         """The laws, on the CPU: which problems were tried, and the law that is broken or None. A CUDA kernel has no CPU, and is
-        held to the op's plain one."""
+        held to the op's plain one. In float32 and float64, whatever the precision that is timed."""
         subject = OPS[op].kernels[kernel]
         kind, problems = small_problems(subject, workload)
         found = {"tried": kind if problems else "none", "compiled": bool(subject.compiles)}
         for law in [array_library_does_not_matter] if subject.source else LAWS:
             for i, problem in enumerate(problems):
                 try:
-                    law(subject, problem, np.random.default_rng(i))
+                    with minidl.precision("float32"):
+                        law(subject, problem, np.random.default_rng(i))
                 except Broken as broken:
                     return {**found, "broken": f"breaks the law {law.__name__}: {broken}"}
                 except Undecided:
@@ -107,6 +118,8 @@ class MinidlOps:
         subject = self.op.kernels[kernel]
         if why := refusal(subject, self.problem):
             return f"cannot: {why}"
+        if self.precision not in subject.precisions:
+            return f"cannot: it computes in {', '.join(subject.precisions)}, not in {self.precision}"
         if (forecast := self._forecast(subject, limit)) > limit:
             return f"left out: a forward pass would take about {forecast:.0f} s (--batch for fewer images, or --limit)"
         self.cases[kernel] = Case(subject, self.problem)
@@ -130,6 +143,11 @@ class MinidlOps:
         """Seconds of a call."""
         case, needs = self.cases[kernel], self.phases[phase]
         return clock.seconds(lambda: case.run(needs), repeats, self.wait, slower)
+
+    def device_times(self, kernel: str, phase: str, rounds: int) -> list[float]:
+        """Seconds of a call on the device alone, round by round: what the host needs to launch it is left out."""
+        case, needs = self.cases[kernel], self.phases[phase]
+        return stopwatch.device_times(lambda: case.run(needs), rounds, self.device)
 
     def memory(self, kernel: str, phase: str) -> dict[str, int | None]:
         """Bytes that forward keeps for backward, inputs among them; and those that come and go within a call (on the CPU)."""

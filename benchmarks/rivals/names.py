@@ -1,6 +1,7 @@
 """The names of PyTorch's rivals: torch, and words after it, in this order.
 
-torch-tuned            malloc keeps memory, so that no page is faulted in twice (GLIBC_TUNABLES), and SGD is fused
+torch-tuned            malloc keeps memory, so that no page is faulted in twice (GLIBC_TUNABLES), and SGD is fused; on a GPU
+                       cuDNN tries its ways to convolve first (torch.backends.cudnn.benchmark)
 torch-channels-last    images and filters lie in memory channels last
 torch-tuned-channels-last
 """

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks import nets
 from benchmarks.rivals.torch_models import NETS
+from benchmarks.rivals.torch_precision import Precise
 from benchmarks.rivals.training import Training
 
 
@@ -19,17 +20,24 @@ class TorchNets(Training):
     """PyTorch's training step.
 
     layout  'channels-last': images and filters lie so in memory, as PyTorch's guide to performance advises
-    tuned   SGD fused into one pass; the process was started with malloc's tunables set (benchmarks/rivals/names.py)
+    tuned   SGD fused into one pass; the process was started with malloc's tunables set (benchmarks/rivals/names.py); on a GPU
+            cuDNN tries its ways to convolve and keeps the fastest
     """
 
     def __init__(self, threads: int, device: str = "cpu", layout: str = "contiguous", tuned: bool = False):
         torch.set_num_threads(threads)
-        self.device, self.tuned = torch.device(device), tuned
+        torch.backends.cudnn.benchmark = tuned
+        self.device, self.tuned, self.precise = torch.device(device), tuned, Precise(device)
+        self.queued = self.device.type == "cuda"
         self.format = torch.channels_last if layout == "channels-last" else torch.contiguous_format
 
     def about(self) -> dict[str, Any]:
         """The version, and the threads it has in truth."""
-        return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
+        return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()} | self.precise.told()
+
+    def use(self, precision: str) -> None:
+        """See Training."""
+        self.precise.use(precision)
 
     def build(self, net: str, weights: str) -> None:
         """See Training."""
@@ -49,11 +57,12 @@ class TorchNets(Training):
 
     def forward(self) -> Any:
         """See Training."""
-        out = self.model(self.images)
-        scores, *heads = out if isinstance(out, tuple) else (out,)
-        loss = F.cross_entropy(scores, self.labels)
-        for head in heads:
-            loss = loss + 0.3 * F.cross_entropy(head, self.labels)
+        with self.precise.forward():
+            out = self.model(self.images)
+            scores, *heads = out if isinstance(out, tuple) else (out,)
+            loss = F.cross_entropy(scores, self.labels)
+            for head in heads:
+                loss = loss + 0.3 * F.cross_entropy(head, self.labels)
         return loss
 
     def backward(self, loss: Any) -> None:
@@ -71,5 +80,14 @@ class TorchNets(Training):
 
     def wait(self) -> None:
         """See Training."""
-        if self.device.type == "cuda":
+        if self.queued:
             torch.cuda.synchronize(self.device)
+
+    def give_back(self) -> None:
+        """See Training."""
+        if self.queued:
+            torch.cuda.empty_cache()
+
+    def pooled(self) -> int | None:
+        """See Training."""
+        return torch.cuda.memory_reserved(self.device) if self.queued else None

@@ -80,6 +80,7 @@ class Source:
         **constants: Constant,
     ):
         self.path, self.ways = Path(beside).parent / name, ways or {number: [constants] for number in numbers}
+        self.numbers = tuple(self.ways)
 
     def __repr__(self) -> str:
         return f"{self.path.parent.name}/{self.path.name}"

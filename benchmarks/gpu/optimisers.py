@@ -1,0 +1,81 @@
+"""Optimisers that launch CUDA sources of their own: held to their rule on the host.
+
+An optimiser class with `source` updates a parameter on the GPU in one launch. Here it walks some steps beside the same
+optimiser on the host, in each type and with each of a few options.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from minidl import Tensor, optim
+from minidl.backend import Library
+from minidl.cuda import Source
+from minidl.optim import Optimizer
+from minidl.verdicts import Undecided, same
+
+STEPS, SIZE = 5, 1000
+ALLOWED = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3}  # of the largest weight
+TRIED = {"momentum": (0.0, 0.9), "weight_decay": (0.0, 0.1), "nesterov": (False, True), "convention": ("pytorch", "alexnet")}
+CASES = STEPS * len(ALLOWED)
+
+
+def with_sources() -> dict[str, Source]:
+    """Name of the optimiser -> its source."""
+    classes = {name: getattr(optim, name) for name in optim.__all__}
+    rules = {n: c for n, c in classes.items() if inspect.isclass(c) and issubclass(c, Optimizer)}
+    return {name: source for name, cls in rules.items() if isinstance(source := getattr(cls, "source", None), Source)}
+
+
+def agrees(name: str, library: Library) -> None:
+    """Broken where the GPU's weights are not the host's; Undecided where nothing was launched."""
+    cls, launched = getattr(optim, name), []
+    original = Source.launch
+
+    def launch(self: Source, *args: Any, **more: Any) -> None:
+        launched.append(self)
+        original(self, *args, **more)
+
+    with patch.dict(vars(cls.source), verified=True), patch.object(Source, "launch", launch):
+        for dtype, allowed in ALLOWED.items():
+            for options in _options(cls):
+                rng = np.random.default_rng(0)
+                start = rng.standard_normal(SIZE).astype(dtype)
+                gradients = rng.standard_normal((STEPS, SIZE)).astype(dtype)
+                here = _walk(cls, Tensor(start.copy(), requires_grad=True), list(gradients), options)
+                there = _walk(
+                    cls,
+                    Tensor(library.from_numpy(start), requires_grad=True),
+                    [library.from_numpy(g) for g in gradients],
+                    options,
+                )
+                what = f"the weights after {STEPS} steps in {dtype} with {options}"
+                same(what, library.to_numpy(there.data).astype(np.float64), here.data.astype(np.float64), allowed)
+    if not any(source is cls.source for source in launched):
+        raise Undecided("nothing was launched")
+
+
+def _options(cls: type) -> Iterator[dict[str, Any]]:
+    """Every combination of TRIED that the optimiser has, and takes."""
+    names = [name for name in TRIED if name in inspect.signature(cls).parameters]
+    for values in product(*(TRIED[name] for name in names)):
+        options = dict(zip(names, values, strict=True))
+        try:
+            cls([Tensor(np.zeros(1), requires_grad=True)], lr=0.1, **options)
+        except ValueError:
+            continue
+        yield options
+
+
+def _walk(cls: type, w: Tensor, gradients: list, options: dict[str, Any]) -> Tensor:
+    optimiser = cls([w], lr=0.1, **options)
+    for g in gradients:
+        w.grad = g
+        optimiser.step()
+    return w
