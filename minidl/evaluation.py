@@ -35,8 +35,9 @@ class Evaluation(NamedTuple):
 
 
 def output_of(model: nn.Module, images: Tensor) -> Any:
-    """model(images); ValueError if its `forward` forgot to return what it computed."""
-    out = model(images)
+    """model(images), images in the model's own type; ValueError if its `forward` forgot to return what it computed."""
+    first = next(model.parameters(), None)
+    out = model(images if first is None else images.astype(first.dtype))
     if out is None:
         raise ValueError(f"{type(model).__name__}.forward returned None; did you forget `return`?")
     return out
@@ -85,7 +86,7 @@ def evaluate(model: nn.Module, dataset: Dataset, *, classes: int = 0, device: st
     losses, answers, sizes = [], [], []
     with predicting(model):
         for images, labels in DataLoader(dataset, _batch_size(dataset.shape), device=device):
-            out = model(images)
+            out = output_of(model, images)
             losses.append(loss_of(model, out, labels).data.reshape(1))
             answers.append(chosen(model, out))
             sizes.append(len(labels))
@@ -104,7 +105,7 @@ def predict(model: nn.Module, images: Array, *, device: str = "cpu") -> np.ndarr
     found, batch = [], _batch_size(images.shape[1:])
     with predicting(model):
         for i in range(0, len(images), batch):
-            out = model(Tensor(images[i : i + batch], device=device))
+            out = output_of(model, Tensor(images[i : i + batch], device=device))
             scores = to_numpy(scores_of(model, out))
             found.append(scores if callable(getattr(model, "predict", None)) else _softmax(scores))
     if not found:

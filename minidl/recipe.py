@@ -12,10 +12,12 @@ from typing import Any
 
 from minidl import data, optim
 from minidl.data.augment import Augment
+from minidl.modes import PRECISIONS
 from minidl.tensor import Tensor
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}  # what `lr=None` means
 MOMENTUM = 0.9  # what `momentum=None` means, for sgd
+HALF = "fp16"  # a precision that is a type of arrays
 MOST_LR = 1e4  # Adam moves every weight by about lr in a step: whoever asks for more has mistyped it
 
 
@@ -41,6 +43,12 @@ class Recipe:
     schedule: str = _option("cosine", "how lr goes on", options=("cosine", "step", "plateau", "constant"))
     warmup: int = _option(0, "epochs in which lr rises to its value first", least=0)
     clip: float = _option(0.0, "largest joint norm of the gradients; 0 for any", least=0)
+    precision: str = _option(
+        "float32",
+        "of products: tf32 and bf16 round their factors as tensor cores do; fp16 computes all in float16, with float32 master "
+        "weights and a scaled loss",
+        options=(*PRECISIONS, HALF),
+    )
     shifts: int | None = _option(
         None,
         "training images move by up to so many pixels, 0 for none; a tenth of the image's smaller side if not given",

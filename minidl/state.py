@@ -4,6 +4,8 @@
              optimizer.I.NAME what the update rule keeps for parameter I: velocity, moments
     header   "minidl.state"   {"format": 1, "epoch": 7, "best_epoch": 5, "seed": 0, "position": 312, "steps": [238, 238, ...]}
 
+A training in float16 adds "loss_scale": [32768.0, 119]: the factor of the loss, and the updates since it changed.
+
 seed and position are the random stream's, steps the updates each parameter has had. The schedule is not here: it follows from
 the recipe and the validation losses. What a model keeps outside its parameters and buffers is not here either, and is lost.
 
@@ -38,6 +40,7 @@ class State(NamedTuple):
     steps: list[int]
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
+    loss_scale: list[float] | None = None  # of a training in float16: the scale, and the updates since it changed
 
     def check(self, model: Mapping[str, np.ndarray], optimizer: Optimizer) -> None:
         """ValueError, one line, unless the arrays have the names, shapes and types of this model's and this optimiser's."""
@@ -58,6 +61,8 @@ def save_state(state: State, path: Path) -> None:
     arrays = {f"model.{name}": a for name, a in state.weights.items()}
     arrays |= {f"optimizer.{name}": a for name, a in state.optimizer.items()}
     numbers = {"format": FORMAT, **{name: getattr(state, name) for name in (*BELOW, "steps") if name != "format"}}
+    if state.loss_scale is not None:
+        numbers["loss_scale"] = state.loss_scale
     save_weights(arrays, path, {KEY: json.dumps(numbers)})
 
 
@@ -81,7 +86,7 @@ def _checked_numbers(path: Path, text: str) -> dict[str, Any]:
         numbers = json.loads(text)
     except (ValueError, RecursionError):
         numbers = None
-    if not isinstance(numbers, dict) or numbers.keys() != {*BELOW, "steps"}:
+    if not isinstance(numbers, dict) or numbers.keys() - {"loss_scale"} != {*BELOW, "steps"}:
         raise ValueError(f"{path}: no state of a training; its header lacks {KEY}")
     for name, below in BELOW.items():
         if type(numbers[name]) is not int or not 0 <= numbers[name] < below:
@@ -89,6 +94,9 @@ def _checked_numbers(path: Path, text: str) -> dict[str, Any]:
     steps = numbers["steps"]
     if not isinstance(steps, list) or not all(type(t) is int and 0 <= t < 2**62 for t in steps):
         raise ValueError(f"{path}: steps should be a list of whole numbers, 0 or more")
+    scale = numbers.get("loss_scale", [1.0, 0])
+    if not (isinstance(scale, list) and len(scale) == 2 and all(type(n) in (int, float) and 0 <= n < 2**127 for n in scale)):
+        raise ValueError(f"{path}: loss_scale should be two numbers, 0 or more, got {scale!r}")
     return numbers
 
 

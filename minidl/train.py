@@ -17,17 +17,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
+from warnings import catch_warnings
 
 import numpy as np
 
 from minidl import nn, optim
 from minidl.backend import Array, to_numpy, xp_of
 from minidl.data import DataLoader, Splits
-from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, predict, predicting, probe, right
-from minidl.modes import anomaly_mode
+from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, output_of, predict, predicting, probe, right
+from minidl.modes import anomaly_mode, precision
 from minidl.random import stream
-from minidl.recipe import Recipe
+from minidl.recipe import HALF, Recipe
 from minidl.state import State
 from minidl.tensor import Tensor
 
@@ -124,6 +126,12 @@ class Training:
     def __init__(self, model: nn.Module, splits: Splits, recipe: Recipe | None = None, *, device: str = "cpu"):
         self.recipe = (recipe or Recipe()).for_images(splits.size)
         self.model, self.validation, self.device = model, splits.validation, device
+        self.scaler = None
+        if self.recipe.precision == HALF:
+            model.to(dtype="float16")
+            self.scaler = optim.LossScaler(
+                init_scale=2.0**15
+            )  # the largest power of 2 that a float16 loss begins backward with
         augment = self.recipe.augment()
         self.loader = DataLoader(
             splits.train, self.recipe.batch_size, shuffle=True, augment=augment, join_last=True, device=device
@@ -142,9 +150,10 @@ class Training:
     def epoch(self, on_batch: Callable[[Progress], None] = _ignore) -> tuple[Record, bool]:
         """One more: its record, and whether it is the best so far."""
         number = len(self.metrics) + 1
-        record = self._pass(number, on_batch)
-        started = time.perf_counter()
-        loss, accuracy = self._validate(number)
+        with self.computing():
+            record = self._pass(number, on_batch)
+            started = time.perf_counter()
+            loss, accuracy = self._validate(number)
         record |= {"val_loss": loss, "val_accuracy": accuracy}
         record["seconds"] += time.perf_counter() - started
         is_best = number == 1 or _merit(record) > _merit(self.metrics[self.best_epoch - 1])
@@ -153,6 +162,11 @@ class Training:
         if is_best:
             self.best_epoch, self.best_weights = number, self.model.state_dict()
         return record, is_best
+
+    def computing(self) -> AbstractContextManager[None]:
+        """The precision of the recipe, for what the model computes inside; of float32, that of the block around it."""
+        name = self.recipe.precision
+        return nullcontext() if name in ("float32", HALF) else precision(name)
 
     def take_best(self) -> None:
         """Give the model the weights of the best epoch."""
@@ -167,7 +181,7 @@ class Training:
         parts = parts_of_steps(self.loader.sizes, self.recipe.accumulate)
         for part, (images, labels) in zip(parts, self.loader, strict=True):
             try:
-                loss, out = _step(self.model, self.optimizer, images, labels, self.recipe.clip, part)
+                loss, out = _step(self.model, self.optimizer, self.scaler, images, labels, self.recipe.clip, part)
             except FloatingPointError as error:
                 where = f"step {part.step}" + (f", batch {part.batch} of {part.of}" if part.of > 1 else "")
                 raise Diverged(self._advice(f"epoch {epoch}, {where}: {error}")) from error
@@ -215,6 +229,7 @@ class Training:
             seed=random.seed,
             position=random.position,
             steps=list(self.optimizer.steps),
+            loss_scale=[self.scaler.scale, self.scaler.good_steps] if self.scaler else None,
             weights=dict(self.best_weights) if is_best else self.model.state_dict(),
             optimizer={f"{i}.{name}": to_numpy(a) for i, kept in enumerate(self.optimizer.state) for name, a in kept.items()},
         )
@@ -233,6 +248,9 @@ class Training:
                 f"the state of epoch {state.epoch}, the best being {state.best_epoch}, does not fit metrics of "
                 f"{len(metrics)} epochs, the best being {best}"
             )
+        if self.scaler and state.loss_scale:
+            scale, good_steps = state.loss_scale
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "good_steps": int(good_steps)})
         self.best_epoch, self.best_weights = best, dict(state.weights if best == state.epoch else best_weights)
         self.model.load_state_dict(self.best_weights or state.weights)  # refuses those of another model
         self.model.load_state_dict(state.weights)
@@ -265,24 +283,37 @@ def parts_of_steps(sizes: list[int], together: int) -> Iterator[Part]:
 
 
 def _step(
-    model: nn.Module, optimizer: optim.Optimizer, images: Tensor, labels: Array, clip: float, part: Part
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    scaler: optim.LossScaler | None,
+    images: Tensor,
+    labels: Array,
+    clip: float,
+    part: Part,
 ) -> tuple[float, Any]:
     """Forward, backward and, after the last batch of a step, the update. The loss and the model's output before the update.
 
     A batch's loss is the mean over its images. Weighed by its share of them, the losses of a step add up to the mean over all,
-    and so do their gradients, which backward adds to those that are there.
+    and so do their gradients, which backward adds to those that are there. A scaler's factor is in them until the update; where
+    it was too large for float16, there is no update.
     """
     if part.batch == 1:
         optimizer.zero_grad()
     with np.errstate(all="ignore"):  # said once and in words, above
-        out = model(images)
+        out = output_of(model, images)
         loss = loss_of(model, out, labels)
         value = float(loss.item())
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value}")
-        loss.backward(xp_of(loss.data).full(loss.shape, part.share))
-        if part.batch == part.of:
-            if clip:
-                optim.clip_grad_norm_(model.parameters(), clip, error_if_nonfinite=True)
+        scale = scaler.scale if scaler else 1.0
+        loss.backward(xp_of(loss.data).full(loss.shape, part.share * scale, dtype=loss.dtype))
+        if part.batch < part.of:
+            return value, out
+        if clip:
+            with catch_warnings(action="ignore", category=RuntimeWarning):  # of what the scaler will find
+                optim.clip_grad_norm_(model.parameters(), clip * scale, error_if_nonfinite=scaler is None)
+        if scaler:
+            scaler.step(optimizer)
+        else:
             optimizer.step()
     return value, out

@@ -23,6 +23,7 @@ from benchmarks.worker import RivalFailed, Worker
 from minidl import cuda, no_grad, optim
 from minidl.laws import LAWS, arguments_are_left_alone, backward_is_linear_and_repeatable
 from minidl.op import OPS, Kernel
+from minidl.ops.conv2d import cuda_implicit_gemm
 from minidl.ops.lrn import cuda as lrn_cuda
 from minidl.verdicts import Broken, Undecided
 
@@ -307,6 +308,19 @@ def test_a_kernel_obeys_moved_as_it_does_here(kernel: Kernel) -> None:
     assert {about["verdict"] for about in found.values()} >= {"obeys"}
 
 
+@emulated
+def test_a_kernel_of_tensor_cores_is_judged_in_its_precisions_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> dict[str, Any]:
+        asked = ["forward_is_the_definition"]
+        return Judge.judge(InProcess().judge, "conv2d", "cuda_implicit_gemm", asked, cases=3, seed=0, seconds=60)[asked[0]]
+
+    assert found()["verdict"] == "obeys"
+    monkeypatch.setitem(cuda_implicit_gemm.PRODUCTS, "tf32", 2)  # bf16, where tf32 was promised
+    about = found()
+    assert about["verdict"] == "breaks"
+    assert "y in tf32" in about["lesson"]
+
+
 # ---- a broken kernel, and what is verified ---------------------------------------------------------------------------------
 
 
@@ -356,8 +370,8 @@ def test_a_broken_kernel_is_told_and_not_verified(
     assert {about["verdict"] for about in right["laws"].values()} == {"obeys"}
     assert set(right["laws"]) == set(laws.OTHERS)
     assert (wrong["what"], wrong["verdict"]) == ("lrn[planted]", "breaks")
-    assert "forward is the definition: y at [0,0,0,0] is" in wrong["lesson"]
-    assert "float64[1, 1, 1, 1], n=3" in wrong["lesson"]  # the smallest problem that shows it
+    assert "forward is the definition: y at [0,1,0,0] is" in wrong["lesson"]
+    assert "float64[1, 2, 1, 1], n=3" in wrong["lesson"]  # the smallest problem that shows it
     before = tmp_path / "verified.txt"
     before.write_text(f"{'1' * 64}  zeta/zeta.cu\n{'2' * 64}  {tmp_path.name}/planted.cu\n", encoding="utf-8")
     monkeypatch.setattr(cuda, "VERIFIED", before)

@@ -64,7 +64,7 @@ ARROWS = {
     "allocator": set(),
     "data": {"backend", "data", "extras", "random", "tensor"},
     "plots": {"extras"},
-    "recipe": {"data", "optim", "tensor"},
+    "recipe": {"data", "modes", "optim", "tensor"},
     "modelfile": {"modes", "nn"},
     "evaluation": {"backend", "data", "modelfile", "modes", "nn", "ops", "random", "tensor"},
     "state": {"nn", "optim", "signature"},

@@ -154,6 +154,21 @@ def test_also_where_steps_are_of_several_batches(place: Path, monkeypatch: pytes
     assert_equal_runs("one", "stopped")
 
 
+def test_also_in_float16_with_its_loss_scale(place: Path) -> None:
+    words = ["train", "net.py", *QUICK, "--precision", "fp16", "--clip", "1"]
+    assert main([*words, "--epochs", "3", "--out", "one"]) == 0
+    killed_in([*words, "--epochs", "3", "--out", "other"], epochs=2)
+    state = read_state(Path("other/last.safetensors"))
+    assert state.loss_scale == [2.0**15, 8]  # 4 steps an epoch
+    spoil_state(Path("other/last.safetensors"), loss_scale=[2.0**13, 1999])
+    assert main(["train", "--resume", "other", "--precision", "fp16"]) == 0
+    assert read_state(Path("other/last.safetensors")).loss_scale == [2.0**14, 3]  # it was taken up, and has grown since
+    assert_equal_runs("one", "other")  # a power of 2 changes no bit of what it multiplies
+    assert {a.dtype.name for a in read_state(Path("one/last.safetensors")).weights.values() if a.dtype.kind == "f"} == {
+        "float16"
+    }
+
+
 def test_a_run_from_before_there_were_such_steps_goes_on(place: Path, capsys: pytest.CaptureFixture) -> None:
     config = json.loads(Path("cut/config.json").read_text())
     assert config["recipe"].pop("accumulate") == 1
@@ -413,6 +428,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "other steps": (
         lambda run: spoil_state(run / "last.safetensors", steps=[1, 2]),
         "cut/last.safetensors: the state has 2 parameters, the training 6; nothing was changed, train again",
+    ),
+    "a list of scales": (
+        lambda run: spoil_state(run / "last.safetensors", loss_scale=[1.0]),
+        "cut/last.safetensors: loss_scale should be two numbers, 0 or more, got [1.0]",
     ),
     "later format": (lambda run: spoil_state(run / "last.safetensors", format=2), "cut/last.safetensors: format should be"),
     "lines lost": (

@@ -103,9 +103,12 @@ class Judge:
             raise Broken(f"{type(error).__name__}: {_first_line(error)}") from error
 
     def _ask_law(self, kernel: Kernel, name: str, problem: Problem, rng: np.random.Generator) -> None:
-        if kernel.source and not ("float64" in kernel.source.numbers and precision.FULL in kernel.precisions):
+        exact = not kernel.source or "float64" in kernel.source.numbers
+        if not (exact and precision.FULL in kernel.precisions):
             as_precise_as_it_says(kernel, problem, rng, self.library)
-        elif name == SEVENTH and not (self.device == "cpu" and kernel.source):
+        if not exact:
+            return
+        if name == SEVENTH and not (self.device == "cpu" and kernel.source):
             BY_NAME[name](kernel, problem, rng)
         elif name == SEVENTH:
             raise Undecided("needs a GPU")

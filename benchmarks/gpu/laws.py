@@ -148,12 +148,15 @@ def told(answer: dict[str, Any]) -> Row:
 
 
 def listing(run: Run, todo: list[Job], found: list[Row]) -> Iterator[Row]:
-    """A row for each source: verified, or why not. The list for this run's later steps; minidl's own, if that was asked for."""
-    obey, others = {}, set()
+    """A row for each source: verified, or why not. The list for this run's later steps; minidl's own, if that was asked for.
+
+    Verified is what all who launch it were asked for and obeyed; who was not asked has not obeyed.
+    """
+    obey, others, told = {}, set(), {(row["what"], row["part"]): row.get("verdict") for row in found}
     for name, (source, users) in sources().items():
-        asked = {(job.what, job.part) for job in todo if job.what in users}
-        bad = {(row["what"], row["part"]): row.get("verdict", "was not judged") for row in found if row.get("verdict") != OBEYS}
-        bad = {key: verdict for key, verdict in bad.items() if key in asked}
+        asked = [(job.what, job.part) for job in todo if job.what in users]
+        asked += [(user, "no law") for user in users if user not in {job.what for job in todo}]
+        bad = {key: told.get(key) or "was not judged" for key in asked if told.get(key) != OBEYS}
         row = {"what": name, "part": "source", "cuda": True}
         if not bad:
             obey[name] = verified.digest_of(source)

@@ -148,7 +148,7 @@ def _train(job: Job, now: training.Training, out: runs.Run, started: float) -> i
                 display.on_epoch(record, is_best)
         display.close()
         now.take_best()
-        with told_when_full(job.device, smaller):
+        with told_when_full(job.device, smaller), now.computing():
             test = training.evaluate(job.model, job.splits.test, classes=len(job.classes), device=job.device)
         outcome.finished(out, kept, test, job.classes, job.made_of.parameters, time.perf_counter() - started)
         return 0
@@ -260,12 +260,13 @@ def _announce(job: Job, out: runs.Run, **more: str) -> None:
     note = f"; {job.splits.note}" if job.splits.note else ""
     shape, of = " x ".join(map(str, job.model.input_shape)), f"{job.source.name} of {job.source.path}"
     batches = f"steps of {plan.accumulate} " * (plan.accumulate > 1) + f"batches of {plan.batch_size}"
+    where = job.device + f" in {plan.precision}" * (plan.precision != "float32")
     moves = f", shifts of up to {plan.shifts} pixels" * bool(plan.shifts) + ", flips" * bool(plan.flips)
     lines = {
         "model": f"{of}: input {shape}, {made_of.parameters:,} parameters, {made_of.macs:,} MACs",
         **job.start.lines(),
         "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}{encoded}",
-        "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, {batches}{moves}, seed {job.args.seed}, on {job.device}",
+        "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, {batches}{moves}, seed {job.args.seed}, on {where}",
         "run": f"{out.path}",
         **more,
     }
