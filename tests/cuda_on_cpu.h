@@ -1,6 +1,7 @@
 // CUDA's words for g++: blocks one after another, a block's threads in turns. A thread that waits hands over to the next one, so
 // what the threads do between two waits happens in one order, and in the other if that is asked for.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 #include <cmath>
 #include <cstring>
@@ -33,12 +34,14 @@ struct Meeting { int there = 0, number = 0; };  // of a block, or of a warp
 struct Slot { alignas(16) unsigned char bytes[128]; };
 static Meeting of_block, of_warp[32];
 static Slot slots[MOST_THREADS];
-static ucontext_t scheduler, threads_[MOST_THREADS];
-static bool finished[MOST_THREADS], moved;
+static jmp_buf scheduler, turns[MOST_THREADS];
+static bool finished[MOST_THREADS], started[MOST_THREADS], moved;
 static const char* broken;  // what is wrong with the kernel, if something is
 static std::function<void()> work;
 
-static void hand_over() { swapcontext(&threads_[threadIdx.x], &scheduler); }
+static void hand_over() {
+    if (!_setjmp(turns[threadIdx.x])) _longjmp(scheduler, 1);
+}
 static void meet(Meeting& meeting, int of) {
     int number = meeting.number;
     if (++meeting.there == of) {
@@ -113,21 +116,26 @@ static void whole_thread() {
     hand_over();
 }
 
+// Until the thread hands over. A context begins it; after that it is jumped to, which asks nothing of the system.
+static void take_turn(int t, char* stack) {
+    if (_setjmp(scheduler)) return;
+    if (started[t]) _longjmp(turns[t], 1);
+    ucontext_t thread;
+    started[t] = true, getcontext(&thread);
+    thread.uc_stack.ss_sp = stack, thread.uc_stack.ss_size = STACK, thread.uc_link = nullptr;
+    makecontext(&thread, whole_thread, 0), setcontext(&thread);
+}
+
 static void in_turns(int block, bool backwards) {
     static std::unique_ptr<char[]> stacks(new char[(size_t)STACK * MOST_THREADS]);
     of_block = {}, std::memset(of_warp, 0, sizeof of_warp);
-    for (int t = 0; t < block; t++) {
-        begun[t].clear(), under_way[t].clear();
-        finished[t] = false, getcontext(&threads_[t]);
-        threads_[t].uc_stack.ss_sp = &stacks[(size_t)t * STACK], threads_[t].uc_stack.ss_size = STACK, threads_[t].uc_link = nullptr;
-        makecontext(&threads_[t], whole_thread, 0);
-    }
+    for (int t = 0; t < block; t++) begun[t].clear(), under_way[t].clear(), finished[t] = started[t] = false;
     for (int left = block; left > 0;) {
         moved = false;
         for (int i = 0; i < block; i++) {
             int t = backwards ? block - 1 - i : i;
             if (finished[t]) continue;
-            threadIdx.x = t, swapcontext(&scheduler, &threads_[t]);
+            threadIdx.x = t, take_turn(t, &stacks[(size_t)t * STACK]);
             left -= finished[t];
         }
         if (!moved) return (void)(broken = "threads wait for ever; not all come to a __sync");

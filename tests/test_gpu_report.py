@@ -318,7 +318,7 @@ def test_a_kernel_of_tensor_cores_is_judged_in_its_precisions_too(monkeypatch: p
     monkeypatch.setitem(cuda_implicit_gemm.PRODUCTS, "tf32", 2)  # bf16, where tf32 was promised
     about = found()
     assert about["verdict"] == "breaks"
-    assert "y in tf32" in about["lesson"]
+    assert " in tf32 at " in about["lesson"]
 
 
 # ---- a broken kernel, and what is verified ---------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ class Job:
         recipe = form.recipe.as_json()
         if recipe["accumulate"] == 1:  # runs from before there was the choice keep their names
             del recipe["accumulate"]
+        if recipe["precision"] == "float32":
+            del recipe["precision"]
         return {"net": cell.net, "options": cell.options, **images, "recipe": recipe, "seed": self.seed}
 
     @property

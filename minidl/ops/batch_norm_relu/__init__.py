@@ -83,12 +83,12 @@ def problem(d: Draw) -> Problem:
     """
     (x, weight, bias), attrs = batch_norm.problem(d)
     if weight is not None:
-        weight += np.copysign(0.3, weight)
+        weight = weight + np.copysign(0.3, weight)
     axes = all_but_channels(x)
     level = along_channels(x.mean(axis=axes) + (0 if bias is None else bias), x)
     above = x > level
     share = above.mean(axis=axes, keepdims=True)
-    x += GAP * (above - share)
+    x = x + GAP * (above - share)
     std = along_channels(np.sqrt(x.var(axis=axes) + attrs["eps"]), x)
     if bias is not None:
         z = (x.mean(axis=axes, keepdims=True) - level - GAP * (0.5 - share)) / std
