@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import emulation
@@ -119,6 +120,42 @@ def test_the_compiler_is_told_numbers_and_matrices(tmp_path: Path, number: str) 
     y = launched(tmp_path, text, "by", images(6, dtype=number), block=6, SCALE=3, M=cuda.matrix(rows))
     np.testing.assert_array_equal(y, np.array(rows, number).ravel() * np.array(3, number))
     assert cuda.matrix(rows).startswith("[2][3] = {{1.0, 0.1, -2.0}, {")
+
+
+class FakeKernel:
+    """As CuPy's RawKernel: launched with a grid, a block and arguments, and shared memory by name."""
+
+    max_dynamic_shared_size_bytes = 48 << 10
+
+    def __init__(self) -> None:
+        self.launches: list[tuple] = []
+
+    def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
+        self.launches.append((grid, block, args, shared_mem, self.max_dynamic_shared_size_bytes))
+
+
+def test_cupy_compiles_a_source_once_and_looks_for_its_kernels_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules, found, devices = [], [], [0, 0, 1]
+
+    class FakeModule:
+        def __init__(self, code: str, options: tuple[str, ...]) -> None:
+            modules.append((code, options))
+
+        def get_function(self, name: str) -> FakeKernel:
+            found.append((name, FakeKernel()))
+            return found[-1][1]
+
+    runtime = SimpleNamespace(getDevice=lambda: devices[0])
+    monkeypatch.setattr(cuda, "cupy", lambda: SimpleNamespace(RawModule=FakeModule, cuda=SimpleNamespace(runtime=runtime)))
+    text = "// only of this test"
+    for shared in (0, 60_000, 100):
+        cuda._run_by_cupy(text, "some", 3, 64, shared, [1.5, 2])
+        devices.pop(0)
+    assert modules == [(text, ("-std=c++17",))]
+    assert [name for name, _ in found] == ["some", "some"]
+    first, second = (kernel for _, kernel in found)
+    assert first.launches == [((3,), (64,), (1.5, 2), 0, 48 << 10), ((3,), (64,), (1.5, 2), 60_000, 60_000)]
+    assert second.launches == [((3,), (64,), (1.5, 2), 100, 48 << 10)]
 
 
 # ---- the emulation itself --------------------------------------------------------------------------------------------------

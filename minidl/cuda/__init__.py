@@ -169,12 +169,18 @@ def _shared(name: str) -> str:
 
 
 def _run_by_cupy(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
-    function = _compiled(text).get_function(name)
+    function = _compiled(text, name, cupy().cuda.runtime.getDevice())
     if shared > function.max_dynamic_shared_size_bytes:
         function.max_dynamic_shared_size_bytes = shared
     function((grid,), (block,), tuple(args), shared_mem=shared)
 
 
 @cache
-def _compiled(text: str) -> Any:
+def _compiled(text: str, name: str, device: int) -> Any:
+    """A kernel of the source, as the current device runs it: what is found once need not be looked for in every step."""
+    return _module(text).get_function(name)
+
+
+@cache
+def _module(text: str) -> Any:
     return cupy().RawModule(code=text, options=("-std=c++17",))
