@@ -93,34 +93,34 @@ def _as_c(args: list[Any]) -> list[Any]:
 
 @cache
 def _library(text: str) -> ctypes.CDLL:
-    header, text = _header(), translated(text)
-    built = header.parent / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
+    folder, text = _together(), translated(text)
+    built = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
     if not built.exists():
-        with tempfile.TemporaryDirectory(dir=FOLDER) as place:
+        with tempfile.TemporaryDirectory(dir=folder) as place:
             code = Path(place) / "kernel.cpp"
             code.write_text(text, encoding="utf-8")
-            _compile(built, "-shared", "-include", str(header), str(code))
+            _compile(built, "-include", str(HEADER), str(code))
     return ctypes.CDLL(str(built))
 
 
 @cache
-def _header() -> Path:
-    """cuda_on_cpu.h, compiled once: that takes longer than a kernel does. A changed one has a folder of its own."""
-    text = HEADER.read_text(encoding="utf-8")
-    header = FOLDER / hashlib.sha256(text.encode()).hexdigest()[:20] / HEADER.name
-    compiled = header.with_name(f"{header.name}.gch")
-    if not compiled.exists():
-        header.parent.mkdir(parents=True, exist_ok=True)
-        header.write_text(text, encoding="utf-8")
-        _compile(compiled, "-x", "c++-header", str(header))
-    return header
+def _together() -> Path:
+    """Load what the threads of a block do together; the folder where kernels go that were compiled with it."""
+    texts = [path.read_bytes() for path in (HEADER, HEADER.with_suffix(".cpp"))]
+    folder = FOLDER / hashlib.sha256(b"".join(texts)).hexdigest()[:20]
+    folder.mkdir(parents=True, exist_ok=True)
+    built = folder / "together.so"
+    if not built.exists():
+        _compile(built, "-O1", str(HEADER.with_suffix(".cpp")))
+    ctypes.CDLL(str(built), mode=ctypes.RTLD_GLOBAL)
+    return folder
 
 
 def _compile(to: Path, *words: str) -> None:
     """All of it or nothing: other processes may be compiling the same."""
-    with tempfile.TemporaryDirectory(dir=FOLDER) as place:
+    with tempfile.TemporaryDirectory(dir=to.parent) as place:
         fresh = Path(place) / to.name
-        command = ["g++", "-std=c++17", "-O0", "-fPIC", *words, "-o", str(fresh)]
+        command = ["g++", "-std=c++17", "-shared", "-fPIC", *words, "-o", str(fresh)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Wrong(f"the source does not compile:\n{done.stderr[:3000]}")
