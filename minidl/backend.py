@@ -122,7 +122,7 @@ def cuda_problem() -> str | None:
         module = cupy()
     except ImportError as error:
         return str(error)
-    trouble = gpu.no_library(module) if module.is_available() else gpu.no_gpu(module)
+    trouble = (gpu.no_library(module) or gpu.other_float32()) if module.is_available() else gpu.no_gpu(module)
     return None if trouble is None else str(trouble)
 
 

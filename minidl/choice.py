@@ -13,11 +13,12 @@ Compiled kernels count under `minidl.compiled()` alone; there, one without a for
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.cuda import NAMES
+from minidl.cuda import MOST, NAMES
 from minidl.modes import modes
 from minidl.signature import Shape, told
 
@@ -45,11 +46,12 @@ def fastest(op: Op, shapes: Shapes, attrs: dict[str, Any], batch: int | None = N
 
 def on_gpu(op: Op, shapes: Shapes, attrs: dict[str, Any], dtype: np.dtype) -> Kernel:
     """The first verified CUDA kernel that computes such numbers and does not refuse the problem, or the default."""
-    known = dtype.name in NAMES
-    kernels = [
-        k for k in op.kernels.values() if known and (k.half or dtype != np.float16) and modes().precision in k.precisions
-    ]
-    verified = (k for k in kernels if k.source and k.source.verified)
+    precision = modes().precision if dtype == np.float32 else "float32"  # others are computed as they are
+    sizes = [math.prod(shape) for shape in (*shapes, op.output_shape(shapes, attrs)) if shape is not None]
+    if dtype.name not in NAMES or max(sizes, default=0) > MOST:
+        return op.kernels[op.default]
+    meant = (k for k in op.kernels.values() if (k.half or dtype != np.float16) and precision in k.precisions)
+    verified = (k for k in meant if k.source and k.source.verified)
     return next((k for k in verified if not k.why_not(shapes, attrs)), op.kernels[op.default])
 
 

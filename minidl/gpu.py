@@ -28,6 +28,15 @@ class Trouble(NamedTuple):
         return f"{self.text}: {self.remedy}, or use --device cpu"
 
 
+def other_float32() -> Trouble | None:
+    """An environment in which CuPy's float32 products are not float32."""
+    if os.environ.get("CUPY_TF32", "0") in ("", "0"):
+        return None
+    return Trouble(
+        "CUPY_TF32 is set, so CuPy would compute in TF32 what is called float32", "unset it; --precision tf32 asks for it"
+    )
+
+
 def packages() -> list[str]:
     """The CuPy packages that are installed: cupy-cuda13x; of two, none works surely."""
     return sorted({d.name for d in metadata.distributions() if re.fullmatch(r"cupy(-cuda\w+)?", d.name or "")})

@@ -89,6 +89,6 @@ class Kernel:
 
     def why_not(self, shapes: tuple[Shape | None, ...], attrs: dict[str, Any]) -> str | None:
         """One line why this kernel cannot do the problem, or None."""
-        if self.compiles and (why := missing()):
+        if why := missing() if self.compiles else self.source.why_not() if self.source else None:
             return why
         return self.refuses(*shapes, **attrs) if self.refuses else None

@@ -47,6 +47,7 @@ __all__ = [
     "probe",
 ]
 
+MOST_SCALE = 2.0**15  # of a loss: the largest power of 2 that a float16 holds
 Record = dict[str, float]  # of an epoch, a line of metrics.jsonl
 
 
@@ -129,9 +130,7 @@ class Training:
         self.scaler = None
         if self.recipe.precision == HALF:
             model.to(dtype="float16")
-            self.scaler = optim.LossScaler(
-                init_scale=2.0**15
-            )  # the largest power of 2 that a float16 loss begins backward with
+            self.scaler = optim.LossScaler(init_scale=MOST_SCALE, most=MOST_SCALE)
         augment = self.recipe.augment()
         self.loader = DataLoader(
             splits.train, self.recipe.batch_size, shuffle=True, augment=augment, join_last=True, device=device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import re
 from pathlib import Path
@@ -54,7 +53,7 @@ def test_only_arrays_as_c_has_them_are_launched_on() -> None:
     with pytest.raises(ValueError, match=r"lrn_forward of lrn/lrn.cu: expected C-contiguous arrays .* got \[3, 2\] in strides"):
         SOURCE.launch("lrn_forward", 6, images(2, 3).T)
     huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), (2**31,), (1,))
-    with pytest.raises(ValueError, match="at most 2,147,483,647 numbers, got 2,147,483,648"):
+    with pytest.raises(ValueError, match="at most 2,113,929,216 numbers, got 2,147,483,648"):
         SOURCE.launch("lrn_forward", 1, huge)
 
 
@@ -149,7 +148,7 @@ def test_cupy_compiles_a_source_once_and_looks_for_its_kernels_once_a_device(mon
     monkeypatch.setattr(cuda, "cupy", lambda: SimpleNamespace(RawModule=FakeModule, cuda=SimpleNamespace(runtime=runtime)))
     text = "// only of this test"
     for shared in (0, 60_000, 100):
-        cuda._run_by_cupy(text, "some", 3, 64, shared, [1.5, 2])
+        cuda._run_by_cupy(text, "some", 3, 64, shared, [np.float32(1.5), np.int32(2)])
         devices.pop(0)
     assert modules == [(text, ("-std=c++17",))]
     assert [name for name, _ in found] == ["some", "some"]
@@ -302,7 +301,7 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delitem(vars(SOURCE), "verified", raising=False)
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float32")).name == lrn.default
     monkeypatch.delitem(vars(SOURCE), "verified")
-    (tmp_path / "list.txt").write_text(f"{hashlib.sha256(SOURCE.text.encode()).hexdigest()}  lrn.cu\n")
+    (tmp_path / "list.txt").write_text(f"{SOURCE.digest}  lrn.cu\n")
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float32")).name == "cuda"
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float16")).name == "cuda"
     with monkeypatch.context() as narrow:
@@ -313,6 +312,86 @@ def test_only_what_a_gpu_has_run_is_chosen(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(vars(SOURCE), "text", SOURCE.text + " ")  # edited since
     assert choice.on_gpu(lrn, shapes, attrs, np.dtype("float32")).name == lrn.default
     monkeypatch.delitem(vars(SOURCE), "verified")
+
+
+def test_a_source_is_verified_with_those_that_it_launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.cu").write_text(f"// {name}")
+    other = cuda.Source(str(tmp_path / "x.py"), "other.cu")
+    monkeypatch.setattr(cuda, "VERIFIED", tmp_path / "list.txt")
+
+    def verified() -> bool:
+        vars(other).pop("verified", None)
+        return cuda.Source(str(tmp_path / "x.py"), "one.cu", also=(other,)).verified
+
+    one = cuda.Source(str(tmp_path / "x.py"), "one.cu")
+    (tmp_path / "list.txt").write_text(f"{one.digest}  x/one.cu\n")
+    assert one.verified
+    assert not verified()
+    (tmp_path / "list.txt").write_text(f"{one.digest}  x/one.cu\n{other.digest}  x/other.cu\n")
+    assert verified()
+    monkeypatch.setattr(cuda, "_shared", lambda name: "another half")
+    assert not verified()
+
+
+def chosen_in(monkeypatch: pytest.MonkeyPatch, shape: tuple, dtype: str, precision: str) -> str:
+    """The convolution that a GPU would choose, if all were verified."""
+    conv2d = OPS["conv2d"]
+    for kernel in conv2d.kernels.values():
+        if kernel.source:
+            monkeypatch.setitem(vars(kernel.source), "verified", True)
+    shapes = (shape, (8, shape[1], 3, 3), None)
+    attrs = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+    with minidl.precision(precision):
+        return choice.on_gpu(conv2d, shapes, attrs, np.dtype(dtype)).name
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "precision", "kernel"),
+    [
+        ((2, 4, 9, 9), "float32", "float32", "cuda_winograd"),
+        ((2, 4, 9, 9), "float32", "tf32", "cuda_implicit_gemm"),
+        ((2, 4, 9, 9), "float64", "tf32", "cuda_winograd"),  # no factor of it is rounded
+        ((2, 4, 9, 9), "float16", "bf16", "cuda_im2col"),
+        ((2, 1024, 1024, 1024), "float32", "tf32", "im2col"),  # more numbers than an int counts
+        ((2, 4, 16384, 16384), "float32", "tf32", "im2col"),  # of y
+    ],
+)
+def test_the_kernel_follows_precision_type_and_size(
+    shape: tuple, dtype: str, precision: str, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen_in(monkeypatch, shape, dtype, precision) == kernel
+
+
+def test_an_older_gpu_takes_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_capability", lambda: 75)
+    assert chosen_in(monkeypatch, (2, 4, 9, 9), "float32", "tf32") == "cuda_im2col"
+    why = OPS["conv2d"].kernels["cuda_implicit_gemm"].why_not(((2, 4, 9, 9), (8, 4, 3, 3), None), {})
+    assert why == "needs a GPU of compute capability 8.0 or more, this one has 7.5"
+
+
+def test_arrays_on_another_gpu_are_not_launched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel would take their addresses for its own."""
+    there = SimpleNamespace(device=SimpleNamespace(id=1))
+    runtime = SimpleNamespace(getDevice=lambda: 0)
+    monkeypatch.setattr(cuda, "cupy", lambda: SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
+    with pytest.raises(
+        ValueError, match=r"some: its arrays are on cuda:1, and the current GPU is cuda:0; use_device\('cuda:1'\)"
+    ):
+        cuda._run_by_cupy("// of this test", "some", 1, 1, 0, [there, np.int32(3)])
+
+
+@emulated
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    text = """extern "C" __global__ void scaled(const T* x, T* y, int count, A by) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) y[i] = x[i] * by;
+}
+"""
+    (tmp_path / "some.cu").write_text(text)
+    x = images(5)
+    y = np.zeros_like(x)
+    cuda.Source(str(tmp_path / "some.py"), "some.cu").launch("scaled", 5, x, y, np.int64(5), np.float64(2))
+    np.testing.assert_array_equal(y, 2 * x)
 
 
 def test_every_source_is_listed() -> None:
@@ -332,7 +411,7 @@ def test_a_source_compiles_without_spills(
 ) -> None:
     core = pytest.importorskip("cuda.core")
     source = SOURCES[name]
-    options = core.ProgramOptions(arch=architecture, std="c++17", ptxas_options=["-v"])
+    options = core.ProgramOptions(arch=architecture, std="c++17", ftz=True, ptxas_options=["-v"])  # as CuPy compiles
     for constants in source.ways[number]:
         log = io.StringIO()
         core.Program(source.complete(number, **constants), "c++", options).compile("cubin", logs=log)

@@ -59,6 +59,15 @@ def test_a_gpu_that_works_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None
     assert [backend.check_device(device) for device in ("cuda", "cuda:0", "cuda:1")] == ["cuda:0", "cuda:0", "cuda:1"]
 
 
+def test_a_float32_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy.install(monkeypatch)
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with pytest.raises(
+        ValueError, match=r"CUPY_TF32 is set, so CuPy would compute in TF32 .*: unset it; --precision tf32 asks"
+    ):
+        backend.check_device("cuda")
+
+
 def test_a_command_computes_on_the_gpu_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = fake_cupy.install(monkeypatch, gpus=2, current=0)
     assert (backend.use_device("cuda:1"), fake.said["current"]) == ("cuda:1", 1)

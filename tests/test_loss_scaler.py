@@ -87,7 +87,18 @@ def test_the_defaults_are_those_of_pytorch() -> None:
         "backoff_factor": 0.5,
         "growth_interval": 2000,
         "good_steps": 0,
+        "most": 2.0**126,  # ours: what float32 holds
     }
+
+
+def test_it_grows_no_further_than_it_may() -> None:
+    p = Tensor([1.0], requires_grad=True)
+    opt, scaler = optim.SGD([p], lr=0.0), optim.LossScaler(init_scale=2.0**14, growth_interval=1, most=2.0**15)
+    for _ in range(3):
+        opt.zero_grad()
+        scaler.backward((p * p).sum())
+        assert scaler.step(opt)
+    assert scaler.scale == 2.0**15
 
 
 def test_the_scale_stays_where_float32_holds_its_inverse() -> None:

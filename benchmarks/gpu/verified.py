@@ -5,7 +5,6 @@ One line for each, sorted by name: the digest of the text, two blanks, the name.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -16,7 +15,7 @@ Lines = dict[str, str]  # name -> digest
 
 def digest_of(source: Source) -> str:
     """Of the text as it stands, with what it includes."""
-    return hashlib.sha256(source.text.encode()).hexdigest()
+    return source.digest
 
 
 def listed(path: Path) -> Lines:

@@ -36,11 +36,11 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from minidl.backend import Array, cupy, is_cupy
+from minidl.backend import Array, cuda_problem, cupy, is_cupy
 
 BLOCK = 256  # threads of a block, where nothing else is said
 MOST_BLOCKS = 1 << 16  # a grid stride takes what is beyond
-MOST = 2**31 - 1  # places that an int can count
+MOST = 2**31 - 2**25  # places that an int can count, and step over: a stride of all threads is less than 2^25
 NAMES = {"float16": ("half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}
 HERE = Path(__file__).parent
 VERIFIED = HERE / "verified.txt"
@@ -68,6 +68,8 @@ class Source:
 
     numbers    the types that its kernels are written for
     ways       of each type, sets of constants that it is compiled with; where there are none, `constants` is an example
+    also       other sources that its Python file launches: it is verified with them, or not at all
+    capability compute capability, times ten, below which no GPU can run it
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class Source:
         *,
         numbers: tuple[str, ...] = tuple(NAMES),
         ways: dict[str, list[dict[str, Constant]]] | None = None,
+        also: tuple[Source, ...] = (),
+        capability: int = 0,
         **constants: Constant,
     ):
         self.path, self.ways = Path(beside).parent / name, ways or {number: [constants] for number in numbers}
-        self.numbers = tuple(self.ways)
+        self.numbers, self.also, self.capability = tuple(self.ways), also, capability
 
     def __repr__(self) -> str:
         return f"{self.path.parent.name}/{self.path.name}"
@@ -90,11 +94,22 @@ class Source:
         """The source as it stands, with what it includes in its place."""
         return INCLUDE.sub(lambda found: _shared(found[1]), self.path.read_text(encoding="utf-8"))
 
+    @property
+    def digest(self) -> str:
+        """Of all that is compiled: the text, and the type of halves."""
+        return hashlib.sha256((_shared("half.cuh") + self.text).encode()).hexdigest()
+
     @cached_property
     def verified(self) -> bool:
         """Has a GPU run it, as it stands, under the laws? verified.txt lists the digests of those; there is none yet."""
-        digest = hashlib.sha256(self.text.encode()).hexdigest()
-        return VERIFIED.exists() and digest in VERIFIED.read_text(encoding="utf-8").split()
+        listed = VERIFIED.exists() and self.digest in VERIFIED.read_text(encoding="utf-8").split()
+        return listed and all(other.verified for other in self.also)
+
+    def why_not(self) -> str | None:
+        """One line why the GPU that is here cannot run it, or None."""
+        if self.capability and (here := _capability()) and here < self.capability:
+            return f"needs a GPU of compute capability {self.capability / 10:.1f} or more, this one has {here / 10:.1f}"
+        return None
 
     def complete(self, number: str, **constants: Constant) -> str:
         """The source for one type of numbers, 'float32', and with constants: what is compiled.
@@ -111,9 +126,9 @@ class Source:
         shared  bytes of `extern __shared__` memory of each block; what a source declares with its size is not counted
 
         TypeError where the arrays are of no type that can be launched on; ValueError where one is not C-contiguous, or has more
-        numbers than an int counts.
+        numbers than an int counts, or lies on a GPU that is not the current one.
         """
-        arrays = [a for a in args if not isinstance(a, int | float)]
+        arrays = [a for a in args if not isinstance(a, int | float | np.generic)]
         for a in arrays:
             if not a.flags.c_contiguous or a.size > MOST:
                 wrong = f"{a.size:,} numbers" if a.flags.c_contiguous else f"{list(a.shape)} in strides {a.strides}"
@@ -121,7 +136,8 @@ class Source:
         run = _RUNNERS.get(type(arrays[0])) or _runner_of(arrays[0], self)
         number = next(a.dtype.name for a in arrays if a.dtype.kind == "f")
         scalar = np.float64 if number == "float64" else np.float32
-        given = [np.int32(a) if isinstance(a, int) else scalar(a) if isinstance(a, float) else a for a in args]
+        kinds = ((int | np.integer, np.int32), (float | np.floating, scalar))
+        given = [next((kind(a) for types, kind in kinds if isinstance(a, types)), a) for a in args]
         if count:
             run(self.complete(number, **constants), name, min(-(-count // block), MOST_BLOCKS), block, shared, given)
 
@@ -168,9 +184,21 @@ def _shared(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
+@cache
+def _capability() -> int:
+    """Compute capability of the current GPU, times ten; 0 where there is none."""
+    return 0 if cuda_problem() else int(cupy().cuda.Device().compute_capability)
+
+
 def _run_by_cupy(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
-    function = _compiled(text, name, cupy().cuda.runtime.getDevice())
-    if shared > function.max_dynamic_shared_size_bytes:
+    current = cupy().cuda.runtime.getDevice()
+    if elsewhere := {a.device.id for a in args if not isinstance(a, np.generic)} - {current}:
+        there = f"cuda:{elsewhere.pop()}"
+        raise ValueError(
+            f"{name}: its arrays are on {there}, and the current GPU is cuda:{current}; use_device({there!r}) before"
+        )
+    function = _compiled(text, name, current)
+    if shared and shared > function.max_dynamic_shared_size_bytes:  # asked of the driver
         function.max_dynamic_shared_size_bytes = shared
     function((grid,), (block,), tuple(args), shared_mem=shared)
 

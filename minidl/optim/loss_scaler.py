@@ -48,7 +48,9 @@ class LossScaler:
     scale                                                        the factor now
 
     Clipping by norm sees gradients that are scaled: optim.clip_grad_norm_(parameters, max_norm * scaler.scale).
-    A float16 loss holds no factor above 2^15; with the default its first step is skipped, and every 2000th from then on.
+    most                                                         it never grows beyond that
+
+    A float16 loss holds no factor above 2^15: for one, say so, or the first step is skipped, and every 2000th from then on.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class LossScaler:
         growth_factor: float = 2.0,
         backoff_factor: float = 0.5,
         growth_interval: int = 2000,
+        most: float = LARGEST,
     ):
-        self.scale, self.good_steps = init_scale, 0
+        self.scale, self.good_steps, self.most = init_scale, 0, most
         self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
         _check(self.state_dict())
 
@@ -92,7 +95,7 @@ class LossScaler:
         if not finite:
             self.scale *= self.backoff_factor
         elif self.good_steps == self.growth_interval:
-            self.scale, self.good_steps = min(self.scale * self.growth_factor, LARGEST), 0
+            self.scale, self.good_steps = min(self.scale * self.growth_factor, self.most), 0
 
     def state_dict(self) -> Numbers:
         """All that a resumed run needs, in numbers that JSON can hold."""
@@ -109,6 +112,7 @@ class LossScaler:
 REMEDY = "smaller factors did not help, so look for what computes it: minidl.detect_anomaly() names the op"
 RANGES = {
     "scale": (LEAST, LARGEST, "a number from 2^-14 to 2^126"),
+    "most": (LEAST, LARGEST, "a number from 2^-14 to 2^126"),
     "growth_factor": (math.nextafter(1, 2), math.inf, "a number above 1"),
     "backoff_factor": (math.nextafter(0, 1), math.nextafter(1, 0), "a number between 0 and 1"),
 }

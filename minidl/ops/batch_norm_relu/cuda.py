@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from minidl.backend import Array, xp_of
 from minidl.cuda import Source
+from minidl.ops.batch_norm import cuda as batch_norm
 from minidl.ops.batch_norm.cuda import statistics, to_x
 from minidl.ops.columns import THREADS, joined, partial_sums, parts_of, per_channel
 from minidl.ops.half import narrow
 from minidl.ops.rows import as_images, as_rows
 
-SOURCE = Source(__file__, "batch_norm_relu.cu")
+SOURCE = Source(__file__, "batch_norm_relu.cu", also=(batch_norm.SOURCE,))
 
 
 def forward(

@@ -36,6 +36,7 @@ WORKSPACE = 1 << 26  # numbers in the parts of dw
 SOURCE = Source(
     __file__,
     "implicit_gemm.cu",
+    capability=80,
     ways={
         "float32": [
             {"PRODUCTS": products, "TOGETHER": together, **tile}
