@@ -14,6 +14,8 @@
     goals      (g) what must be reached: reached, missed, or owed where it was not measured
 
 Each step has its share of the time, and what an earlier one leaves. What does not fit is listed as 'not run: no time left'.
+Kernels are chosen by the list of sources that this run's laws wrote, or, where they were not asked for or did not end, by
+minidl's own; the report says by which.
 Both files are whole after every row, so that a run that is stopped leaves what it measured.
 """
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,6 +35,7 @@ from benchmarks.gpu import bandwidth, ceilings, curves, laws, steps, tests, verd
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.record import NO_TIME, Record, Run, Step, not_run
 from benchmarks.rivals import names
+from minidl import cuda
 from minidl.backend import cuda_problem
 from minidl.doctor import available_cores
 
@@ -94,7 +98,10 @@ def chosen(text: str) -> list[str]:
 
 
 def run_of(args: argparse.Namespace, record: Record, folder: Path, now: Callable[[], float] | None = None) -> Run:
-    """What every step may ask."""
+    """What every step may ask. Until the laws have ended, and if nobody asks for them, minidl's own list rules."""
+    own = folder / "verified.txt"
+    if cuda.VERIFIED.exists():
+        shutil.copyfile(cuda.VERIFIED, own)
     installed = RIVALS if find_spec("torch") and not args.rehearse else []
     boxes = {step.name: step.seconds if step.name in args.only else 0.0 for step in STEPS}
     budget = Budget(LATE * args.minutes, boxes, **({} if now is None else {"now": now}))
@@ -106,7 +113,7 @@ def run_of(args: argparse.Namespace, record: Record, folder: Path, now: Callable
         rivals=installed if args.rivals is None else args.rivals,
         budget=budget,
         rows=record.rows,
-        verified=folder / "verified.txt",
+        verified=own,
         write_verified=args.write_verified and not args.rehearse,
     )
 
@@ -114,6 +121,7 @@ def run_of(args: argparse.Namespace, record: Record, folder: Path, now: Callable
 def carry_out(run: Run, record: Record, only: list[str]) -> int:
     """All steps, one after another: one that fails is a row, and the others go on."""
     print(*record.head, sep="\n")
+    say_what_rules(run, record)
     for step in STEPS:
         record.begin(step)
         if step.name not in only:
@@ -127,6 +135,7 @@ def carry_out(run: Run, record: Record, only: list[str]) -> int:
                 record.add(row)
         except Exception as error:
             record.add({"what": "the step itself", "not_run": f"failed: {type(error).__name__}: {error}"})
+        say_what_rules(run, record)
     record.done = True
     record.write()
     kept = (
@@ -134,6 +143,15 @@ def carry_out(run: Run, record: Record, only: list[str]) -> int:
     )
     print("", f"{run.budget.taken():.0f} s; {kept}", sep="\n")
     return int(any(wrong(row) for row in record.rows))
+
+
+def say_what_rules(run: Run, record: Record) -> None:
+    """The last line of the head: by which list kernels are chosen. Printed when it is another than before."""
+    before, now = record.more.get("ruling"), laws.ruling(run)
+    if now != before:
+        record.head[:] = [*(line for line in record.head if line != before), now]
+        record.more["ruling"] = now
+        print("", now, sep="\n")
 
 
 def wrong(row: dict) -> bool:

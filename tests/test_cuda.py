@@ -272,8 +272,7 @@ extern "C" __global__ void product(const T* a, const T* b, T* out) {
 
 @emulated
 @pytest.mark.parametrize(("channels", "precision"), [(16, "tf32"), (6, "bf16"), (3, "tf32")])
-def test_large_tiles_round_factors_and_nothing_else(channels: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_implicit_gemm, "FULL", 0)
+def test_large_tiles_round_factors_and_nothing_else(channels: int, precision: str) -> None:
     attrs = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
     x, w, b = images(2, channels, 9, 8), images(136, channels, 3, 3)[::-1].copy(), images(136)
     dy = images(2, 136, 9, 8)[:, ::-1].copy()
@@ -281,7 +280,7 @@ def test_large_tiles_round_factors_and_nothing_else(channels: int, precision: st
         a.view(np.uint32)[...] |= 1  # no number halfway: of two as near, tf32 takes the larger and we the even one
     bits = PRECISIONS[precision]
     kernel, formula = (OPS["conv2d"].kernels[name] for name in ("cuda_implicit_gemm", "im2col"))
-    with minidl.precision(precision):
+    with minidl.precision(precision), cuda_implicit_gemm.large_tiles():
         y, saved = kernel.forward(x, w, b, **attrs)
         grads = kernel.backward(dy, saved, (True, True, True), **attrs)
     exact = [rounded(a, bits).astype(np.float64) for a in (x, w, dy)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,22 @@ import emulation
 import numpy as np
 import pytest
 
+import minidl
 from benchmarks import gpu_report, report
-from benchmarks.gpu import bandwidth, ceilings, curves, judge, laws, optimisers, steps, stopwatch, tests, verdicts, verified
+from benchmarks.gpu import (
+    bandwidth,
+    ceilings,
+    curves,
+    judge,
+    large,
+    laws,
+    optimisers,
+    steps,
+    stopwatch,
+    tests,
+    verdicts,
+    verified,
+)
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.judge import HOST, Judge
 from benchmarks.gpu.moved import Moved, laid_out_as
@@ -112,10 +127,11 @@ def carried_out(steps: list[Step], path: Path | None, monkeypatch: pytest.Monkey
     monkeypatch.setattr(gpu_report, "LATE", 1.0)
     args = gpu_report.parser().parse_args(["--rehearse", "--minutes", "2"])
     record = Record(path, ["a head"])
-    try:
-        gpu_report.carry_out(gpu_report.run_of(args, record, Path(), now), record, args.only)
-    except KeyboardInterrupt:
-        assert record.rows
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            gpu_report.carry_out(gpu_report.run_of(args, record, Path(folder), now), record, args.only)
+        except KeyboardInterrupt:
+            assert record.rows
     return record.rows
 
 
@@ -321,6 +337,77 @@ def test_a_kernel_of_tensor_cores_is_judged_in_its_precisions_too(monkeypatch: p
     assert " in tf32 at " in about["lesson"]
 
 
+def judged_at_large(folder: Path) -> Row:
+    """The row of conv2d[cuda_implicit_gemm] on large problems."""
+    run = run_with([], folder)
+    (job,) = (job for job in laws.jobs(run) if job.part == "large")
+    (row,) = laws.judged(run, [job])
+    return row
+
+
+@emulated
+def test_large_tiles_are_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws, "start", lambda run: InProcess())
+    monkeypatch.setattr(large, "CONVOLUTIONS", ((16, 2),))
+    row = judged_at_large(tmp_path)
+    assert (row["what"], row["verdict"]) == ("conv2d[cuda_implicit_gemm]", "obeys")
+    assert row["laws"] == {"large problems": {"verdict": "obeys", "tried": 1}}
+
+
+@emulated
+@pytest.mark.parametrize(
+    ("old", "new", "problem", "lesson"),
+    [
+        ("m % Q * xm + xa;", "m % Q * xm + xa + (MT == 4 && VEC == 2);", (6, 1), "y in tf32 at"),
+        ("tap % J * xs + xa;", "tap % J * xs + xa + (MT == 4 && VEC == 1);", (6, 2), "gradient 1 in tf32 at"),
+        ("(biased ? (A)", "(MT == 4 && biased ? (A)0 : biased ? (A)", (16, 1), "y in tf32 at"),
+    ],
+)
+def test_a_source_whose_large_tiles_are_wrong_is_not_verified(
+    old: str, new: str, problem: tuple, lesson: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that the laws, whose tiles are small, do not see: the 'other laws' obey, and yet it is not listed."""
+    source = cuda_implicit_gemm.SOURCE
+    assert source.text.count(old) == 1
+    monkeypatch.setitem(vars(source), "text", source.text.replace(old, new))
+    monkeypatch.setattr(laws, "start", lambda run: InProcess())
+    assert problem in large.CONVOLUTIONS
+    monkeypatch.setattr(large, "CONVOLUTIONS", (problem,))
+    small = Judge.judge(InProcess().judge, "conv2d", "cuda_implicit_gemm", ["forward_is_the_definition"], 2, 0, 60)
+    assert {about["verdict"] for about in small.values()} == {"obeys"}
+    row = judged_at_large(tmp_path)
+    assert row["verdict"] == "breaks"
+    assert row["lesson"].startswith(f"large problems: {lesson}")
+    assert f"float64[2, {problem[0]}, 9, 8]" in row["lesson"]
+    run = run_with([], tmp_path)
+    obey = [{"what": job.what, "part": job.part, "verdict": "obeys"} for job in laws.jobs(run) if job.part != "large"]
+    found = {about["what"]: about for about in laws.listing(run, laws.jobs(run), [*obey, row])}
+    assert found["conv2d/implicit_gemm.cu"]["verdict"] == "unverified"
+    assert found["conv2d/im2col.cu"]["verdict"] == "verified"
+
+
+def test_large_tiles_are_taken_within_and_not_without() -> None:
+    x = np.zeros(1, np.float32)
+    with minidl.precision("tf32"):
+        with cuda_implicit_gemm.large_tiles():
+            assert cuda_implicit_gemm.tile_of(cuda_implicit_gemm.tiles(144, 6, x)) == (128, 128)
+            assert cuda_implicit_gemm.tile_of(cuda_implicit_gemm.tiles(144, 6, x.astype(float))) == (32, 16)
+        assert cuda_implicit_gemm.tile_of(cuda_implicit_gemm.tiles(144, 6, x)) == (32, 16)
+        assert cuda_implicit_gemm.tile_of(cuda_implicit_gemm.tiles(128 * 32, 136, x)) == (128, 128)
+
+
+def test_what_is_meant_for_tensor_cores_is_judged_on_large_problems(tmp_path: Path) -> None:
+    meant = {str(kernel) for kernel in laws.kernels() if kernel.source and "float32" not in kernel.precisions}
+    assert meant
+    assert meant <= set(large.WAYS)
+    assert {job.what for job in laws.jobs(run_with([], tmp_path)) if job.part == "large"} == set(large.WAYS)
+    x, together = np.zeros(4, np.float32), []
+    for channels, groups in large.CONVOLUTIONS:
+        each = channels // groups
+        together.append((groups, cuda_implicit_gemm.together(x, x, each, channels, each * (groups - 1), 0)))
+    assert together == [(1, 4), (1, 2), (1, 1), (2, 4), (2, 2), (2, 1)]
+
+
 # ---- a broken kernel, and what is verified ---------------------------------------------------------------------------------
 
 
@@ -417,10 +504,10 @@ def test_every_cuda_source_is_judged_by_all_laws(tmp_path: Path) -> None:
     todo = laws.jobs(run_with([], tmp_path))
     for op in OPS.values():
         for kernel in op.kernels.values():
-            asked = [law for job in todo if job.what == str(kernel) for law in job.call["laws"]]
+            asked = [law for job in todo if job.what == str(kernel) for law in job.call.get("laws", [])]
             assert sorted(asked) == ([] if kernel.compiles else sorted(law.__name__ for law in LAWS))
     first = [job.part for job in todo].index("other laws")
-    assert {job.part for job in todo[:first]} <= {"law 7", "all laws"}
+    assert {job.part for job in todo[:first]} <= {"law 7", "all laws", "large"}
 
 
 def test_a_judge_that_dies_is_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,10 +530,11 @@ def test_an_optimiser_is_held_to_its_rule(monkeypatch: pytest.MonkeyPatch) -> No
         return moved[-1]
 
     class Planted(optim.SGD):
-        source, launches, error = lrn_cuda.SOURCE, True, 0.0
+        source, launches, error, unscaled = lrn_cuda.SOURCE, True, 0.0, 1.0
 
-        def step(self, **more: Any) -> None:
-            super().step(**more)
+        def step(self, *, scale: float = 1.0) -> None:
+            there = any(np.shares_memory(w.data, x) for x in moved for w in self.param_groups[0]["params"])
+            super().step(scale=scale * (self.unscaled if there and scale != 1 else 1))
             for group in self.param_groups:
                 for w in group["params"]:
                     if self.launches and any(np.shares_memory(w.data, x) for x in moved):
@@ -461,11 +549,83 @@ def test_an_optimiser_is_held_to_its_rule(monkeypatch: pytest.MonkeyPatch) -> No
     assert laws.sources()["lrn/lrn.cu"][1] == ["lrn[cuda]", "Planted[cuda]"]
     optimisers.agrees("Planted", library)
     Planted.error = 1e-4
-    with pytest.raises(Broken, match="the weights after 5 steps in float64"):
+    with pytest.raises(Broken, match=r"the weights after 5 steps in float64 .*, scale 1 at"):
         optimisers.agrees("Planted", library)
-    Planted.launches = False
+    Planted.error, Planted.unscaled = 0.0, 2.0  # wrong where the loss was scaled, and only there
+    with pytest.raises(Broken, match=r"the weights after 5 steps in float64 .*, scale 1024 at"):
+        optimisers.agrees("Planted", library)
+    Planted.unscaled, Planted.launches = 1.0, False
     with pytest.raises(Undecided, match="nothing was launched"):
         optimisers.agrees("Planted", library)
+
+
+# ---- which list rules --------------------------------------------------------------------------------------------------------
+
+
+def ruled(
+    words: list[str], lrn: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> tuple[Any, list[str], str]:
+    """What the steps' list has, what minidl's own has, which had this digest of lrn.cu, and what the report says of them."""
+    own, seen = folder / "own.txt", []
+    monkeypatch.setattr(cuda, "VERIFIED", own)
+    if lrn:
+        own.write_text(f"{lrn}  lrn/lrn.cu\n", encoding="utf-8")
+
+    def asks(run: Run) -> Iterator[Row]:
+        seen.append(verified.listed(run.verified))
+        yield {"what": "a net", "told": ""}
+
+    monkeypatch.setattr(gpu_report, "STEPS", (planted("laws", rows), planted("steps", asks)))
+    args = gpu_report.parser().parse_args(["--only", ",".join(words)])
+    record = Record(folder / "report.json", ["a head"])
+    here = folder / "here"
+    here.mkdir()
+    gpu_report.carry_out(gpu_report.run_of(args, record, here, lambda: 0.0), record, args.only)
+    page, told = (folder / "report.md").read_text(encoding="utf-8"), json.loads((folder / "report.json").read_text("utf-8"))
+    lines = [line for line in page.splitlines() if line.startswith(laws.RULING)]
+    assert lines == [told["ruling"]]
+    return seen, own.read_text("utf-8").split()[:1] if own.exists() else [], lines[0].removeprefix(laws.RULING).strip()
+
+
+def lists_softmax(run: Run) -> Iterator[Row]:
+    """Laws that judge no more than softmax.cu, which obeys."""
+    todo = [job for job in laws.jobs(run) if job.what in laws.sources()["softmax/softmax.cu"][1]]
+    found = [{"what": job.what, "part": job.part, "verdict": "obeys"} for job in todo]
+    yield from ({"told": "", **row} for row in laws.listing(run, todo, found))
+
+
+def fails(run: Run) -> Iterator[Row]:
+    yield {"what": "first", "told": ""}
+    raise RivalFailed("its process ended")
+
+
+def test_without_laws_minidls_own_list_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = verified.digest_of(lrn_cuda.SOURCE)
+    count = len(laws.sources())
+    seen, own, said = ruled(["steps"], digest, tmp_path, monkeypatch, lists_softmax)
+    assert seen == [{"lrn/lrn.cu": digest}]
+    assert said == f"minidl's own own.txt, not by this run's laws: 1 of {count} CUDA sources."
+    assert own == [digest]
+
+
+def test_without_any_list_no_source_is_chosen_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, _, said = ruled(["steps"], None, tmp_path, monkeypatch, lists_softmax)
+    assert seen == [{}]
+    assert said == "no list, for there is no own.txt: formulas, and no CUDA source."
+
+
+def test_laws_that_fail_leave_minidls_own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, _, said = ruled(["laws", "steps"], "1" * 64, tmp_path, monkeypatch, fails)
+    assert seen == [{"lrn/lrn.cu": "1" * 64}]
+    assert said.startswith("minidl's own own.txt, not by this run's laws: 0 of ")  # its line is of a source edited since
+
+
+def test_after_the_laws_this_runs_list_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = verified.digest_of(lrn_cuda.SOURCE)
+    seen, own, said = ruled(["laws", "steps"], digest, tmp_path, monkeypatch, lists_softmax)
+    assert seen == [{"lrn/lrn.cu": digest, "softmax/softmax.cu": verified.digest_of(laws.sources()["softmax/softmax.cu"][0])}]
+    assert said.startswith("this run's list: 2 of ")
+    assert own == [digest]
 
 
 # ---- what must be reached ----------------------------------------------------------------------------------------------------

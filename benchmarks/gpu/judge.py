@@ -15,7 +15,7 @@ import numpy as np
 
 import minidl
 from benchmarks import precision
-from benchmarks.gpu import optimisers
+from benchmarks.gpu import large, optimisers
 from benchmarks.gpu.moved import Moved
 from benchmarks.workloads import refusal
 from minidl import backend, executor
@@ -53,6 +53,24 @@ class Judge:
             if found[name]["verdict"] == BREAKS and not self.alive():
                 break
         return found
+
+    def judge_large(self, op: str, kernel: str, seed: int, seconds: float) -> dict[str, Any]:
+        """The same for what it does with large problems (`large`), in each of its precisions: y and all gradients."""
+        subject, ends, tried = OPS[op].kernels[kernel], time.monotonic() + seconds, 0
+        way, rng = large.WAYS[str(subject)], np.random.default_rng(seed)
+        for problem in way.problems(rng):
+            if time.monotonic() > ends:
+                return {"large problems": {"verdict": OUT_OF_TIME, "tried": tried}}
+            tried += 1
+            try:
+                with way.taken(), np.errstate(all="ignore"):
+                    as_precise_as_it_says(subject, problem, rng, self.library)
+            except Exception as error:
+                verdict = UNDECIDED if isinstance(error, Undecided) else BREAKS
+                kind = "" if isinstance(error, Broken | Undecided) else f"{type(error).__name__}: "
+                lesson = f"{kind}{_first_line(error)} {_shown(problem, seed)}"
+                return {"large problems": {"verdict": verdict, "tried": tried, "lesson": lesson}}
+        return {"large problems": {"verdict": OBEYS, "tried": tried}}
 
     def judge_optimiser(self, name: str) -> dict[str, Any]:
         """The same for an optimiser's CUDA source, which is held to its own rule on the host."""
@@ -137,10 +155,7 @@ class Judge:
         if self.alive():
             with suppress(ValueError, KeyError):
                 shrink(draw.answers, draw.least, fails, TRIES)
-        problem = kernel.op.ask(Replay(told["answers"], seed))
-        shapes = ", ".join("none" if x is None else f"{x.dtype}{list(x.shape)}" for x in problem.inputs)
-        attrs = "".join(f", {name}={value!r}" for name, value in problem.attrs.items())
-        return f"{told['lesson']} [problem: {shapes}{attrs}; seed {seed}]"
+        return f"{told['lesson']} {_shown(kernel.op.ask(Replay(told['answers'], seed)), seed)}"
 
 
 def as_precise_as_it_says(kernel: Kernel, problem: Problem, rng: np.random.Generator, library: Library) -> None:
@@ -173,6 +188,13 @@ def as_float32(x: np.ndarray) -> np.ndarray:
 
 def _cupy() -> Library:
     return next(library for library in backend.other_libraries() if library.name == "cupy")
+
+
+def _shown(problem: Problem, seed: int) -> str:
+    """A problem in a line."""
+    shapes = ", ".join("none" if x is None else f"{x.dtype}{list(x.shape)}" for x in problem.inputs)
+    attrs = "".join(f", {name}={value!r}" for name, value in problem.attrs.items())
+    return f"[problem: {shapes}{attrs}; seed {seed}]"
 
 
 def _is_float(x: Any) -> bool:

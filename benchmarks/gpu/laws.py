@@ -1,8 +1,8 @@
 """(b) The laws on the GPU: every kernel of every op, and every CUDA source.
 
-First law 7 of all, then the other laws of the CUDA kernels, then those of the formulas, as far as time allows. Several
-processes judge side by side, for most of the time goes into compiling. One that a kernel ends, or leaves with a GPU that
-computes no more, is replaced.
+First law 7 of all, then what CUDA kernels do with large problems, then the other laws of the CUDA kernels, then those of the
+formulas, as far as time allows. Several processes judge side by side, for most of the time goes into compiling. One that a
+kernel ends, or leaves with a GPU that computes no more, is replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from benchmarks import report
-from benchmarks.gpu import optimisers, verified
+from benchmarks.gpu import large, optimisers, verified
 from benchmarks.gpu.judge import BREAKS, LAWS, OBEYS, OUT_OF_TIME, SEVENTH, UNDECIDED
 from benchmarks.gpu.record import NO_TIME, OWED, Row, Run, Step, not_run
 from benchmarks.worker import RivalFailed, Worker
@@ -30,6 +30,7 @@ REHEARSED = ("relu", "softmax", "lrn", "batch_norm")
 LONGEST = 60.0  # seconds for one kernel
 JUDGES = 6
 VERIFIED, UNVERIFIED = "verified", "unverified"
+RULING = "Kernels are chosen by"
 OTHERS = [law.__name__ for law in LAWS if law.__name__ != SEVENTH]
 
 
@@ -37,7 +38,7 @@ class Job(NamedTuple):
     """A kernel, or an optimiser, and what is asked of it."""
 
     what: str
-    part: str  # law 7, other laws, all laws
+    part: str  # law 7, large, other laws, all laws
     call: dict[str, Any]  # of the judge
     cuda: bool
 
@@ -62,7 +63,9 @@ def jobs(run: Run) -> list[Job]:
     others = [job(k, "other laws", OTHERS, "CUDA" if k.source else "formula") for k in every]
     names = [] if run.rehearsal else optimisers.with_sources()
     rules = [Job(f"{name}[cuda]", "all laws", {"method": "judge_optimiser", "name": name}, True) for name in names]
-    return [*seventh, *rules, *others]
+    ask = {"method": "judge_large", "seed": run.seed}
+    at_large = [Job(str(k), "large", {**ask, "op": k.op.name, "kernel": k.name}, True) for k in every if str(k) in large.WAYS]
+    return [*seventh, *rules, *at_large, *others]
 
 
 def rows(run: Run) -> Iterator[Row]:
@@ -172,6 +175,18 @@ def listing(run: Run, todo: list[Job], found: list[Row]) -> Iterator[Row]:
     done = "written" if run.write_verified else "--write-verified would write"
     lesson = f"{done}: {'; '.join(changes) or 'nothing new'}"
     yield {"what": cuda.VERIFIED.name, "part": "list", "cuda": True, "verdict": "", "lesson": lesson, "changes": changes}
+
+
+def ruling(run: Run) -> str:
+    """By which list steps choose CUDA kernels now, and how much it has of what there is."""
+    lines, every = verified.listed(run.verified), sources()
+    count = sum(lines.get(name) == verified.digest_of(source) for name, (source, _) in every.items())
+    judged = any(row["of"] == NAME and row.get("part") == "list" for row in run.rows)
+    if not lines:
+        whose = "no list" + (", for nothing obeyed" if judged else f", for there is no {cuda.VERIFIED.name}")
+        return f"{RULING} {whose}: formulas, and no CUDA source."
+    whose = "this run's list" if judged else f"minidl's own {cuda.VERIFIED.name}, not by this run's laws"
+    return f"{RULING} {whose}: {count} of {len(every)} CUDA sources."
 
 
 def sources() -> dict[str, tuple[Source, list[str]]]:

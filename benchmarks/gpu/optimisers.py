@@ -1,7 +1,7 @@
 """Optimisers that launch CUDA sources of their own: held to their rule on the host.
 
 An optimiser class with `source` updates a parameter on the GPU in one launch. Here it walks some steps beside the same
-optimiser on the host, in each type and with each of a few options.
+optimiser on the host, in each type and with each of a few options, by gradients as they are and by those of a scaled loss.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from minidl.optim import Optimizer
 from minidl.verdicts import Undecided, same
 
 STEPS, SIZE = 5, 1000
+SCALES = 1.0, 1024.0  # of the loss, and so of the gradients: `step(scale=...)`
 ALLOWED = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3}  # of the largest weight
 TRIED = {"momentum": (0.0, 0.9), "weight_decay": (0.0, 0.1), "nesterov": (False, True), "convention": ("pytorch", "alexnet")}
-CASES = STEPS * len(ALLOWED)
+CASES = STEPS * len(ALLOWED) * len(SCALES)
 
 
 def with_sources() -> dict[str, Source]:
@@ -43,20 +44,15 @@ def agrees(name: str, library: Library) -> None:
         original(self, *args, **more)
 
     with patch.dict(vars(cls.source), verified=True), patch.object(Source, "launch", launch):
-        for dtype, allowed in ALLOWED.items():
-            for options in _options(cls):
-                rng = np.random.default_rng(0)
-                start = rng.standard_normal(SIZE).astype(dtype)
-                gradients = rng.standard_normal((STEPS, SIZE)).astype(dtype)
-                here = _walk(cls, Tensor(start.copy(), requires_grad=True), list(gradients), options)
-                there = _walk(
-                    cls,
-                    Tensor(library.from_numpy(start), requires_grad=True),
-                    [library.from_numpy(g) for g in gradients],
-                    options,
-                )
-                what = f"the weights after {STEPS} steps in {dtype} with {options}"
-                same(what, library.to_numpy(there.data).astype(np.float64), here.data.astype(np.float64), allowed)
+        for (dtype, allowed), scale, options in product(ALLOWED.items(), SCALES, [*_options(cls)]):
+            rng = np.random.default_rng(0)
+            start = rng.standard_normal(SIZE).astype(dtype)
+            gradients = (scale * rng.standard_normal((STEPS, SIZE))).astype(dtype)
+            w = Tensor(start.copy(), requires_grad=True), Tensor(library.from_numpy(start), requires_grad=True)
+            here = _walk(cls, w[0], list(gradients), options, scale)
+            there = _walk(cls, w[1], [library.from_numpy(g) for g in gradients], options, scale)
+            what = f"the weights after {STEPS} steps in {dtype} with {options}, scale {scale:g}"
+            same(what, library.to_numpy(there.data).astype(np.float64), here.data.astype(np.float64), allowed)
     if not any(source is cls.source for source in launched):
         raise Undecided("nothing was launched")
 
@@ -73,9 +69,9 @@ def _options(cls: type) -> Iterator[dict[str, Any]]:
         yield options
 
 
-def _walk(cls: type, w: Tensor, gradients: list, options: dict[str, Any]) -> Tensor:
+def _walk(cls: type, w: Tensor, gradients: list, options: dict[str, Any], scale: float) -> Tensor:
     optimiser = cls([w], lr=0.1, **options)
     for g in gradients:
         w.grad = g
-        optimiser.step()
+        optimiser.step(scale=scale)
     return w

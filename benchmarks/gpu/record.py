@@ -21,7 +21,8 @@ class Run(NamedTuple):
     device    'cuda', or 'cpu' in a rehearsal
     budget    how long it may still take
     rows      those of the earlier steps
-    verified  a file that lists the CUDA sources which the laws let pass, for the steps that choose kernels
+    verified  a file that lists the CUDA sources which the laws let pass, for the steps that choose kernels;
+              until the laws have ended, what minidl's own list has
     """
 
     device: str

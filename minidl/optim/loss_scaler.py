@@ -6,8 +6,8 @@
                 all are finite:                     update by g / scale,    scale <- scale * growth_factor after growth_interval
                                                                             updates in a row
 
-So the scale finds the largest power of 2 that fits, up to `most`, and follows it. The division is done in float32, where the master weights
-are updated (minidl/optim/optimizer.py): in float16 it would undo what the scale is for.
+So the scale finds the largest power of 2 that fits, up to `most`, and follows it. The division is done in float32, where the
+master weights are updated (minidl/optim/optimizer.py): in float16 it would undo what the scale is for.
 
 >>> model = nn.Linear(2, 1).to(dtype="float16")
 >>> opt, scaler = optim.SGD(model.parameters(), lr=0.1), optim.LossScaler(init_scale=1024.0)

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from minidl.backend import Array, xp_of
@@ -32,6 +34,7 @@ LARGE, SMALL = {"WM": 2, "WN": 2, "MT": 4, "NT": 8}, {"WM": 2, "WN": 1, "MT": 1,
 FULL = 64  # large tiles keep a GPU busy
 STAGES, DEEP = 3, 16  # as implicit_gemm.cu has them
 WORKSPACE = 1 << 26  # numbers in the parts of dw
+_ALWAYS: ContextVar[bool] = ContextVar("large tiles, however few", default=False)
 
 SOURCE = Source(
     __file__,
@@ -170,7 +173,18 @@ def launch(name: str, blocks: int, piece: int, how: dict[str, int], *args: Any) 
 def tiles(rows: int, columns: int, like: Array) -> dict[str, int]:
     """How products are taken, and by large tiles where there are enough of them; exact ones by small tiles always."""
     kind = PRODUCTS[modes().precision] if like.itemsize == 4 else 0
-    return {"PRODUCTS": kind, **(LARGE if kind and (rows // 128) * (columns // 64) >= FULL else SMALL)}
+    large = _ALWAYS.get() or (rows // 128) * (columns // 64) >= FULL
+    return {"PRODUCTS": kind, **(LARGE if kind and large else SMALL)}
+
+
+@contextmanager
+def large_tiles() -> Iterator[None]:
+    """`with large_tiles():` takes large ones however few they are: so small problems judge them. Exact products take none."""
+    token = _ALWAYS.set(True)
+    try:
+        yield
+    finally:
+        _ALWAYS.reset(token)
 
 
 def tile_of(how: dict[str, int]) -> Pair:
