@@ -36,11 +36,11 @@ def problem() -> str | None:
 
 
 def sources() -> list[Source]:
-    """Every CUDA source of the engine, once: those of kernels, and those of update rules."""
+    """Every CUDA source of the engine, once: those of kernels, what these launch too, and those of update rules."""
     kernels = [kernel.source for op in OPS.values() for kernel in op.kernels.values()]
     rules = [getattr(optim, name) for name in optim.__all__]
     found = [s for s in (*kernels, *(getattr(rule, "source", None) for rule in rules)) if s]
-    return list({source.path: source for source in found}.values())
+    return list({source.path: source for first in found for source in (first, *first.also)}.values())
 
 
 def register() -> None:

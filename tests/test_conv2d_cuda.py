@@ -8,8 +8,10 @@ import emulation
 import numpy as np
 import pytest
 
+import minidl
 from minidl import cuda
 from minidl.op import OPS
+from minidl.ops import columns
 from minidl.ops.conv2d import cuda_im2col, cuda_winograd, parts
 from minidl.ops.conv2d.cook_toom import exact
 from minidl.ops.conv2d.tiles import Tiles
@@ -128,7 +130,42 @@ def test_images_too_large_for_an_int_are_refused(name: str, C: int) -> None:
     kernel, attrs = CONV2D.kernels[name], {"stride": (1, 1), "padding": (1,) * 4, "dilation": (1, 1), "groups": 1}
     assert kernel.why_not(((1, C, 1900, 1900), (8, C, 3, 3), None), attrs) is None
     why = kernel.why_not(((1, C, 2000, 2000), (8, C, 3, 3), None), attrs)
-    assert why == "a launch counts to 2,147,483,647, but what is made of one image has 2,304,000,000 numbers"
+    assert why == "a launch counts to 2,113,929,216, but what is made of one image has 2,304,000,000 numbers"
+
+
+# ---- db --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [1, 8, columns.PARTS])
+@pytest.mark.parametrize(("R", "K"), [(1, 1), (3, 40), (7, 64), (1000, 33), (5000, 3)])
+def test_columns_are_summed_however_they_are_cut(R: int, K: int, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns beyond the last, parts with fewer rows than the others."""
+    monkeypatch.setattr(columns, "PARTS", cut)
+    X = np.random.default_rng(2).integers(-1000, 1000, (R, K))
+    for dtype in (np.float32, np.float64):  # which hold these sums exactly
+        got = columns.column_sums(X.astype(dtype))
+        np.testing.assert_array_equal(got, X.sum(axis=0))
+        assert (got.dtype, got.shape) == (dtype, (K,))
+
+
+@pytest.mark.parametrize("name", ["cuda_im2col", "cuda_winograd", "cuda_implicit_gemm"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_no_precision_rounds_db(name: str, precision: str) -> None:
+    """Numbers of 24 bits, of which bf16 would keep eight."""
+    x, w, dy = (np.zeros(shape, np.float32) for shape in ((2, 3, 9, 8), (5, 3, 3, 3), (2, 5, 7, 6)))
+    dy[...] = np.random.default_rng(3).integers(1 << 16, 1 << 17, dy.shape)
+    attrs, _ = CONV2D.settle((x.shape, w.shape, None), CONV2D.attrs)
+    kernel = CONV2D.kernels[name]
+    with minidl.precision(precision):
+        _, saved = kernel.forward(x, kernel.prepare["w"][0](w, **attrs) if kernel.prepare else w, None, **attrs)
+        _, _, db = kernel.backward(dy, saved, (False, False, True), **attrs)
+    np.testing.assert_array_equal(db, dy.sum(axis=(0, 2, 3), dtype=np.float64))
+
+
+@pytest.mark.parametrize("kernel", ["cuda_im2col", "cuda_winograd", "cuda_implicit_gemm"])
+def test_who_launches_columns_says_so(kernel: str) -> None:
+    """Or it would count as verified where they are not."""
+    assert CONV2D.kernels[kernel].source.also == (columns.SOURCE,)
 
 
 # ---- im2col ----------------------------------------------------------------------------------------------------------

@@ -192,6 +192,7 @@ def test_a_pack_divides_the_channels_and_begins_where_a_load_may() -> None:
     assert [pack_size(8, whole[:, :C]) for C in (15, 10, 12, 8)] == [1, 2, 4, 8]
     assert [pack_size(8, a[start + off : start + off + 16].reshape(1, 16)) for off in (0, 1, 2, 3, 4)] == [8, 1, 2, 1, 8]
     assert pack_size(8, whole, whole[:, :2]) == 2
+    assert [pack_size(8, whole, counts=(0, 16, n)) for n in (8, 12, 6, 3)] == [8, 4, 2, 1]
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 24, 255, 256, 257, 512, 700])

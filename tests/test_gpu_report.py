@@ -36,6 +36,7 @@ from benchmarks.gpu.moved import Moved, laid_out_as
 from benchmarks.gpu.record import NO_TIME, OWED, Record, Row, Run, Step
 from benchmarks.worker import RivalFailed, Worker
 from minidl import cuda, no_grad, optim
+from minidl.cuda.packs import pack_size
 from minidl.laws import LAWS, arguments_are_left_alone, backward_is_linear_and_repeatable
 from minidl.op import OPS, Kernel
 from minidl.ops.conv2d import cuda_implicit_gemm
@@ -401,10 +402,11 @@ def test_what_is_meant_for_tensor_cores_is_judged_on_large_problems(tmp_path: Pa
     assert meant
     assert meant <= set(large.WAYS)
     assert {job.what for job in laws.jobs(run_with([], tmp_path)) if job.part == "large"} == set(large.WAYS)
-    x, together = np.zeros(4, np.float32), []
+    together = []
     for channels, groups in large.CONVOLUTIONS:
         each = channels // groups
-        together.append((groups, cuda_implicit_gemm.together(x, x, each, channels, each * (groups - 1), 0)))
+        images, filters = np.zeros((2, channels), np.float32), np.zeros((2, each), np.float32)
+        together.append((groups, pack_size(4, images, filters, counts=(each * (groups - 1),))))
     assert together == [(1, 4), (1, 2), (1, 1), (2, 4), (2, 2), (2, 1)]
 
 

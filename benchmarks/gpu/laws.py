@@ -194,8 +194,9 @@ def sources() -> dict[str, tuple[Source, list[str]]]:
     users: dict[str, tuple[Source, list[str]]] = {}
     launching = [(kernel.source, str(kernel)) for kernel in kernels() if kernel.source]
     launching += [(source, f"{name}[cuda]") for name, source in optimisers.with_sources().items()]
-    for source, user in launching:
-        users.setdefault(repr(source), (source, []))[1].append(user)
+    for first, user in launching:
+        for source in (first, *first.also):
+            users.setdefault(repr(source), (source, []))[1].append(user)
     return users
 
 

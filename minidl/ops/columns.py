@@ -3,7 +3,8 @@
     X [R, k*C]  ->  parts of 32 columns and `rows` rows  ->  partial sums [sets, P, C]  ->  sums [sets, C]
 
 Two kernels, one after the other, and no atomics: every sum is taken in one order, so that its bits are the same in every run.
-The CUDA side is cuda/columns.cuh.
+The CUDA side is cuda/columns.cuh, for sources that have more to do with a number while it is at hand. Where there is only a sum
+to take, `column_sums` takes it, by columns.cu.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy as np
 
 from minidl.backend import Array, xp_of
 from minidl.cuda import BLOCK, Source
+from minidl.ops.half import narrow
 
 TILE, WARPS = 32, 4  # columns of a part; rows that a block reads at once
 THREADS = TILE * WARPS  # of a block
 PARTS = 1 << 12  # so many blocks keep any GPU busy; more would only make more partial sums
+SOURCE = Source(__file__, "columns.cu")
 
 
 class Parts(NamedTuple):
@@ -59,6 +62,13 @@ def joined(source: Source, partial: Array) -> Array:
     total, block = xp_of(partial).empty((sets, C), dtype=partial.dtype), threads_for(P)
     source.launch("join", sets * C * block, partial, total, sets * C, P, C, block=block)
     return total
+
+
+def column_sums(X: Array) -> Array:
+    """[R, K] -> [K]. Sums of halves are taken in float32, and rounded once."""
+    parts, sums = parts_of(X), partial_sums(X, X.shape[1], 1)
+    SOURCE.launch("summed", parts.threads, X, sums, *parts, block=THREADS)
+    return narrow(joined(SOURCE, sums)[0], X)
 
 
 def per_channel(a: Array | None, value: float, X: Array, C: int) -> Array:

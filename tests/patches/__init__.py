@@ -66,12 +66,14 @@ def plant(patch: Patch, op_kernels: dict[str, Kernel]) -> Kernel:
 
 
 def _in_cuda(patch: Patch, original: Kernel) -> Kernel:
-    """The kernel with a line of its CUDA source changed."""
+    """The kernel with a line of its CUDA source changed, or of one that a module beneath it launches."""
     module = run_module(patch.then, inspect.getsource(importlib.import_module(patch.then)))
     source, count = module.SOURCE.text, module.SOURCE.text.count(patch.old)
     if count != 1:
         raise ValueError(f"{patch}: the old text stands {count} times in {patch.file}, expected once")
     module.SOURCE.text = source.replace(patch.old, patch.new)
+    if (top := original.forward.__module__) != patch.then:
+        module = run_module(top, inspect.getsource(importlib.import_module(top)), {patch.then: module})
     return like(original, f"{original.name}, patched", module, module)
 
 

@@ -36,6 +36,15 @@ def cuda_im2col_py(old: str, new: str, law: str) -> Patch:
     return Patch("conv2d[cuda_im2col]", old, new, law, "minidl.ops.conv2d.cuda_im2col")
 
 
+def under(kernel: str, old: str, new: str, law: str) -> Patch:
+    """A bug in the sums of columns, seen through one kernel."""
+    return Patch(f"conv2d[{kernel}]", old, new, law, "columns.cu", "minidl.ops.columns")
+
+
+def sums_py(old: str, new: str, law: str) -> Patch:
+    return Patch("conv2d[cuda_im2col]", old, new, law, "minidl.ops.columns", "minidl.ops.conv2d.cuda_im2col")
+
+
 def cuda_winograd(old: str, new: str, law: str) -> Patch:
     return Patch("conv2d[cuda_winograd]", old, new, law, "winograd.cu", "minidl.ops.conv2d.cuda_winograd")
 
@@ -212,7 +221,17 @@ PATCHES = [
     cuda_im2col("(r * S + s) * Cg + c]", "(s * R + r) * Cg + c]", "backward_is_the_derivative"),
     cuda_im2col("dx[(row * W + v) * C + first + c] = sum", "dx[(row * W + v) * C + c] = sum", "backward_is_the_derivative"),
     cuda_im2col("A sum = 0;\n            for (int p", "A sum = 1;\n            for (int p", LINEAR),
-    cuda_im2col("sum += (A)Y[row * K + i % K]", "sum = (A)Y[row * K + i % K]", "backward_is_the_derivative"),
+    *(
+        under(kernel, old, new, law)
+        for kernel in ("cuda_im2col", "cuda_winograd", "cuda_implicit_gemm")
+        for old, new, law in (
+            ("sum += (A)value", "sum = (A)value", BACKWARD),
+            ("sum += (A)value", "sum += here.end - here.first", LINEAR),
+        )
+    ),
+    under("cuda_im2col", "sum = over_warps(sum);", "", BACKWARD),
+    under("cuda_implicit_gemm", "sums[here.slot] = sum", "sums[part] = sum", BACKWARD),
+    sums_py("narrow(joined(SOURCE, sums)[0], X)", "joined(SOURCE, sums)[0]", "float_types_are_kept"),
     cuda_im2col_py("if needs[2] else None", "", "backward_is_the_derivative"),
     cuda_im2col_py("*windows.dilation, top, left", "*windows.dilation, left, top", "forward_is_the_definition"),
     cuda_im2col_py("dF[k] += gemm(d.T", "dF[k] = gemm(-d.T", "backward_is_the_derivative"),
@@ -220,9 +239,8 @@ PATCHES = [
     cuda_im2col_py(
         "    x, w = saved\n    windows, dx", "    x, w = saved\n    w *= 2.0\n    windows, dx", "arguments_are_left_alone"
     ),
-    cuda_im2col_py("sums[0].astype(Y.dtype)", "sums[0]", "float_types_are_kept"),
     cuda_im2col_py("xp_of(b).ascontiguousarray(b)", "b", "strides_do_not_matter"),
-    cuda_im2col_py("sum_of_rows(channels_last(dy)", "sum_of_rows(channels_last(dy) / len(dy)", "batches_are_independent"),
+    cuda_im2col_py("column_sums(channels_last(dy)", "column_sums(channels_last(dy) / len(dy)", "batches_are_independent"),
     cuda_winograd("sums[q] += across[q][column] * value", "sums[q] += across[q][0] * value", FORWARD),
     cuda_winograd("if (down[p][row] != 0) out", "if (down[p][row] > 0) out", FORWARD),
     cuda_winograd("% th * MR - top, v", "% th * MR, v", FORWARD),
@@ -245,5 +263,8 @@ PATCHES = [
     cuda_winograd_py("xp.zeros_like(U)", "U", "arguments_are_left_alone"),
     cuda_winograd_py("if needs[2] else None", "", BACKWARD),
     cuda_winograd_py("top, _, left, _ = tiles.padding", "left, _, top, _ = tiles.padding", FORWARD),
-    cuda_winograd_py("sum_of_rows(dY.reshape", "sum_of_rows(dY[:1].reshape", "batches_are_independent"),
+    cuda_winograd_py("column_sums(dY.reshape", "column_sums(dY[:1].reshape", "batches_are_independent"),
+    gathering("column_sums(dY.reshape", "column_sums(dY[:1].reshape", "batches_are_independent"),
+    gathering(" if needs[2] else None", "", BACKWARD),
+    gathering("counts=(outputs, Cg, dY_at, X_at)", "counts=()", BACKWARD),
 ]

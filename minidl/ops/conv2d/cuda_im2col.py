@@ -1,4 +1,4 @@
-"""Convolution on the GPU as one matrix product for each group: columns by im2col.cu.
+"""Convolution on the GPU as one matrix product for each group: columns by im2col.cu, db by columns.cu.
 
     X  [N*P*Q, R*S*Cg]  the windows of x as rows: unfold      F  [K, R*S*Cg]  the filters as rows, in the same order
 
@@ -21,6 +21,8 @@ import math
 
 from minidl.backend import Array, xp_of
 from minidl.cuda import Source
+from minidl.ops.columns import SOURCE as COLUMNS
+from minidl.ops.columns import column_sums
 from minidl.ops.conv2d import gemm_1x1
 from minidl.ops.conv2d.im2col import rows
 from minidl.ops.conv2d.parts import parts_of, too_large
@@ -31,7 +33,7 @@ from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last
 
 RUN = 16  # rows that a thread walks down
-SOURCE = Source(__file__, "im2col.cu", RUN=RUN)
+SOURCE = Source(__file__, "im2col.cu", also=(COLUMNS,), RUN=RUN)
 
 
 def forward(
@@ -61,7 +63,7 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, stride: Pair, padding: Si
         dx, dw, _ = gemm_1x1.backward(dy, saved, both, stride=stride, padding=padding, dilation=dilation, groups=groups)
     elif needs[0] or needs[1]:
         dx, dw = gradients(dy, x, w, windows, groups, needs)
-    return dx, dw, sum_of_rows(channels_last(dy).reshape(-1, len(w))) if needs[2] else None
+    return dx, dw, column_sums(channels_last(dy).reshape(-1, len(w))) if needs[2] else None
 
 
 def gradients(dy: Array, x: Array, w: Array, windows: Windows, groups: int, needs: tuple) -> tuple[Array | None, Array | None]:
@@ -113,17 +115,6 @@ def put(Y: Array, b: Array | None, y: Array, k: slice) -> None:
         SOURCE.launch("add_bias", -(-places // RUN) * many, Y, b, y, places, many, K, k.start, RUN=RUN)
     elif Y is not y:
         y[..., k] = Y.reshape(*y.shape[:-1], many)
-
-
-def sum_of_rows(Y: Array) -> Array:
-    """[M, K] -> [K]: the sums of RUN rows, of RUN of these, and so on: the same tree always. Sums of halves are float32."""
-    sums, wide = Y, widen(Y[:1]).dtype
-    while len(sums) > 1:
-        M, K = sums.shape
-        above = xp_of(Y).empty((-(-M // RUN), K), dtype=wide)
-        SOURCE.launch("column_sums", above.size, sums, above, M, K, RUN=RUN)
-        sums = above
-    return sums[0].astype(Y.dtype)
 
 
 def sees_pixels(windows: Windows) -> bool:

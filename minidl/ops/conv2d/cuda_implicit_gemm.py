@@ -5,6 +5,7 @@
                   sees its own r (those with h + top - r dh divisible by sh), every step = sh / gcd(sh, dh)-th, and
                   p = (h + top - r dh) / sh goes down by step dh / sh from one to the next. Columns likewise
     dw          = dY^T X, summed over parts of the rows, and the parts added up in their order
+    db          : the sums of the columns of dY, by columns.cu; no factor is rounded for them
 
     saved : (x, w), as im2col
 
@@ -22,9 +23,11 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from minidl.backend import Array, xp_of
-from minidl.cuda import Source, address
+from minidl.cuda import Source
+from minidl.cuda.packs import AT_ONCE, pack_size
 from minidl.modes import modes
-from minidl.ops.gemm import add_rows
+from minidl.ops.columns import SOURCE as COLUMNS
+from minidl.ops.columns import column_sums
 from minidl.ops.groups import groups_of
 from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last
@@ -54,6 +57,7 @@ SOURCE = Source(
         ],
         "float64": [{"PRODUCTS": 0, "TOGETHER": together, **SMALL} for together in (1, 2)],
     },
+    also=(COLUMNS,),
 )
 
 
@@ -94,7 +98,7 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, stride: Pair, padding: Si
         for c, k in groups_of(groups, C, K):
             products(dY, k, X, c, dF, seen_by(x.shape, w.shape, stride, padding, dilation))
         dw = dF.transpose(0, 3, 1, 2)
-    return dx, dw, add_rows(dY.reshape(-1, K)) if needs[2] else None
+    return dx, dw, column_sums(dY.reshape(-1, K)) if needs[2] else None
 
 
 def seen_by(x: Shape, w: Shape, stride: Pair, padding: Sides, dilation: Pair) -> tuple[Axis, Axis]:
@@ -133,7 +137,8 @@ def gather(
     """Write sum of source times F, for every place, at out_at + n, p, q times `strides`; channels: those in and out."""
     (N, H, W, pixel), (rows, columns) = source.shape, axes
     count, places = N * rows.places * columns.places, (rows.places, columns.places)
-    how = tiles(count, channels[1], source) | {"TOGETHER": together(source, F, channels[0], pixel, source_at, F_at)}
+    together = pack_size(AT_ONCE // source.itemsize, source, F, counts=(source_at, F_at))
+    how = tiles(count, channels[1], source) | {"TOGETHER": together}
     high, wide = tile_of(how)
     blocks = -(-count // high) * -(-channels[1] // wide)
     launch(
@@ -148,7 +153,8 @@ def products(dY: Array, k: slice, X: Array, c: slice, dF: Array, axes: tuple[Axi
     (N, H, W, C), (K, R, S, Cg), (rows, columns), xp = X.shape, dF.shape, axes, xp_of(X)
     count, outputs, depth = N * rows.places * columns.places, len(range(K)[k]), R * S * Cg
     dY_at, X_at = k.start or 0, c.start or 0
-    how = tiles(outputs, depth, X) | {"TOGETHER": min(together(dY, dY, outputs, K, dY_at, 0), together(X, X, Cg, C, X_at, 0))}
+    together = pack_size(AT_ONCE // X.itemsize, dY, X, counts=(outputs, Cg, dY_at, X_at))
+    how = tiles(outputs, depth, X) | {"TOGETHER": together}
     high, wide = tile_of(how)
     blocks = -(-outputs // high) * -(-depth // wide)
     most = max(1, min(4 * FULL // blocks, count // (2 * DEEP), WORKSPACE // (outputs * depth)))
@@ -190,11 +196,3 @@ def large_tiles() -> Iterator[None]:
 def tile_of(how: dict[str, int]) -> Pair:
     """Rows and columns of a block's tile."""
     return 16 * how["MT"] * how["WM"], 8 * how["NT"] * how["WN"]
-
-
-def together(a: Array, b: Array, *multiples: int) -> int:
-    """How many numbers may be copied at once: those that fill 16 bytes, if all that is counted in them is a multiple."""
-    for count in (16 // a.itemsize, 8 // a.itemsize):
-        if count > 1 and all(n % count == 0 for n in (*multiples, address(a) // a.itemsize, address(b) // b.itemsize)):
-            return count
-    return 1

@@ -2,7 +2,7 @@
 
     U = G w G^T     V = B x B^T     M = V U^T     y = A^T M A + b
 
-    dM = A dy A^T   dU = dM^T V     dw = G^T dU G     dV = dM U      dx = B^T dV B     db : the sum of dy
+    dM = A dy A^T   dU = dM^T V     dw = G^T dU G     dV = dM U      dx = B^T dV B     db : the sum of dy (columns.cu)
 
     saved : (x, U); V and M, (t / m)^2 of x and y, are made for a part of the batch at a time (parts.py)
 
@@ -24,9 +24,10 @@ from typing import Any
 
 from minidl.backend import Array, xp_of
 from minidl.cuda import Source, matrix
+from minidl.ops.columns import SOURCE as COLUMNS
+from minidl.ops.columns import column_sums
 from minidl.ops.conv2d import winograd
 from minidl.ops.conv2d.cook_toom import exact
-from minidl.ops.conv2d.cuda_im2col import sum_of_rows
 from minidl.ops.conv2d.parts import parts_of, too_large
 from minidl.ops.conv2d.tiles import Tiles
 from minidl.ops.conv2d.winograd import by_place, tiles_of
@@ -49,7 +50,7 @@ def known(R: int, S: int) -> dict[str, Any]:
     return found
 
 
-SOURCE = Source(__file__, "winograd.cu", numbers=("float32", "float64"), **known(5, 5))  # the largest
+SOURCE = Source(__file__, "winograd.cu", numbers=("float32", "float64"), also=(COLUMNS,), **known(5, 5))  # the largest
 
 
 def forward(
@@ -70,7 +71,7 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, stride: Pair, padding: Si
     dY, dx, dU = channels_last(dy), None, None
     if needs[0] or needs[1]:
         dx, dU = gradients(dY, x, U, tiles_of(x, U, padding, M), groups, needs)
-    return dx, dU, sum_of_rows(dY.reshape(-1, U.shape[2])) if needs[2] else None
+    return dx, dU, column_sums(dY.reshape(-1, U.shape[2])) if needs[2] else None
 
 
 def gradients(dY: Array, x: Array, U: Array, tiles: Tiles, groups: int, needs: tuple) -> tuple[Array | None, Array | None]:

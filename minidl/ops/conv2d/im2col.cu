@@ -1,9 +1,8 @@
 // Convolution's columns: every window unrolled into a row, and the way back. Formulas: cuda_im2col.py beside.
 //
-//     unfold        X[(n,p,q), (r,s,c)] = x[n, p*sh + r*dh - top, q*sw + s*dw - left, first + c], or 0 beside the image
-//     fold          dx[n,h,v, first + c] = sum of dX[(n,p,q), (r,s,c)] where p*sh + r*dh = h + top and q*sw + s*dw = v + left
-//     add_bias      y[row, first + k] = product[row, k] + b[first + k]
-//     column_sums   sums[i, k] = sum of Y[row, k] over the i-th RUN rows
+//     unfold     X[(n,p,q), (r,s,c)] = x[n, p*sh + r*dh - top, q*sw + s*dw - left, first + c], or 0 beside the image
+//     fold       dx[n,h,v, first + c] = sum of dX[(n,p,q), (r,s,c)] where p*sh + r*dh = h + top and q*sw + s*dw = v + left
+//     add_bias   y[row, first + k] = product[row, k] + b[first + k]
 //
 // Images are channels-last; a group's channels, or filters, begin at `first`.
 //
@@ -62,15 +61,5 @@ extern "C" __global__ void add_bias(const T* product, const T* b, T* y, int rows
         int k = i % Kg, row = i / Kg * RUN, end = min(row + RUN, rows);
         A bias = b[first + k];
         for (; row < end; row++) y[row * K + first + k] = (A)product[row * Kg + k] + bias;
-    }
-}
-
-extern "C" __global__ void column_sums(const T* __restrict__ Y, A* __restrict__ sums, int rows, int K) {
-    int count = (rows + RUN - 1) / RUN * K;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
-        int row = i / K * RUN, end = min(row + RUN, rows);
-        A sum = 0;
-        for (; row < end; row++) sum += (A)Y[row * K + i % K];
-        sums[i] = sum;
     }
 }
