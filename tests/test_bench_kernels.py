@@ -221,6 +221,7 @@ def test_our_kernels_compute_in_the_precision(tmp_path: Path) -> None:
     assert 1e-4 < errors[1] < 2**-7
 
 
+@pytest.mark.nightly
 def test_a_kernel_is_timed_in_its_own_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(ONLY_TF32, encoding="utf-8")
     words = [*SMALL, "--kernel", "mine", "--with", str(tmp_path / "mine.py")]

@@ -111,6 +111,7 @@ def test_what_is_not_the_same_is_not_timed(
     assert why in rows[0]
 
 
+@pytest.mark.nightly  # test_a_precision_is_named_and_kept in test_bench_kernels.py is its smoke form
 def test_a_precision_is_named_and_compared_by_its_own_rule(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,7 +169,7 @@ ENTROPY = {"label_smoothing": 0.1, "ignore_index": -100, "reduction": "mean"}
 
 
 @emulated
-@pytest.mark.parametrize("most", [1, 1 << 16])
+@pytest.mark.parametrize("most", [1, pytest.param(1 << 16, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_rows_longer_than_a_block(reduction: str, dtype: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_rows_longer_than_a_block(reduction: str, dtype: str, most: int, monkeyp
 
 
 @emulated
-@pytest.mark.parametrize("most", [1, 1 << 16])
+@pytest.mark.parametrize("most", [1, pytest.param(1 << 16, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_am_softmax_with_rows_longer_than_a_block(dtype: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "MOST_BLOCKS", most)

@@ -16,7 +16,7 @@ BUGS: dict[str, list[tuple[str, str]]] = {
     "minidl/backend.py": [
         ("    if index >= count:\n", "    if index > count:\n"),
         ('        if getattr(error, "name", "") == "cupy":\n', "        if True:\n"),
-        ("trouble = gpu.no_library(module) if", "trouble = None if"),
+        ("(gpu.no_library(module) or gpu.other_float32()) if", "None if"),
         ("(number and not (number.isascii() and number.isdigit()))", "(number and not number.strip('-').isdigit())"),
         ("return Room(free + pool.free_bytes(), free + pool.total_bytes(), total)", "return Room(free, free, total)"),
         ("        cupy().cuda.Device(_cuda_index(device)).use()\n", "        pass\n"),

@@ -6,8 +6,8 @@ BUGS: dict[str, list[tuple[str, str]]] = {
     "minidl/optim/loss_scaler.py": [
         ("good_steps = self.good_steps + 1 if finite else 0", "good_steps = self.good_steps + 1"),
         ("            self.scale *= self.backoff_factor\n", "            pass\n"),
-        ("self.scale * self.growth_factor, LARGEST), 0", "self.scale * self.growth_factor, LARGEST), 1"),
-        ("min(self.scale * self.growth_factor, LARGEST)", "self.scale * self.growth_factor"),
+        ("self.scale * self.growth_factor, self.most), 0", "self.scale * self.growth_factor, self.most), 1"),
+        ("min(self.scale * self.growth_factor, self.most)", "self.scale * self.growth_factor"),
         ("isfinite(g).all() for g in grads])", "isfinite(g).all() for g in grads[:1]])"),
         ("isfinite(g).all() for g in grads]).all()", "isfinite(g).all() for g in grads]).any()"),
         ("xp.isfinite(g)", "(1 - xp.isnan(g))"),
