@@ -152,14 +152,83 @@ def test_a_master_left_from_float16_is_not_launched_on(launched: list[str]) -> N
     assert launched == ["sgd", "sgd"]
 
 
+# ---- many parameters ---------------------------------------------------------------------------------------------------------
+
+SIZES = {0.1: (1, 70_000, 3), 0.01: (0, 131_073, 4096, 100)}  # of the parameters with this lr, in each type
+
+
+def walk(rule: str, apart: bool) -> list[list[np.ndarray]]:
+    """Three steps, of which the first of all parameters misses one. Each parameter and its state, after.
+
+    apart  by an optimiser for each parameter, and so by a launch for each
+    """
+    kind, options = RULES[rule]
+    nets = {lr: [on_gpu(np.linspace(-1, 2, n).astype(d)) for d in TYPES for n in sizes] for lr, sizes in SIZES.items()}
+    groups = [{"params": net, "lr": lr} for lr, net in nets.items()]
+    each = [{"params": [p], "lr": lr} for lr, net in nets.items() for p in net]
+    optimizers = [kind([group], **options) for group in each] if apart else [kind(groups, **options)]
+    parameters = [p for net in nets.values() for p in net]
+    for t in range(3):
+        for i, p in enumerate(parameters):
+            g = np.random.default_rng([t, i]).standard_normal(p.shape)
+            p.grad = None if i == t == 0 else (8 * g).astype(p.dtype).view(OnGpu)
+        for opt in optimizers:
+            opt.step(scale=8.0)
+    states = [state for opt in optimizers for state in opt.state]
+    return [[p.numpy(), *state.values()] for p, state in zip(parameters, states, strict=True)]
+
+
+@pytest.mark.parametrize("rule", ["plain", "nesterov", "alexnet", "adam", "adamw"])
+def test_a_launch_for_all_updates_as_a_launch_for_each(rule: str, launched: list[str]) -> None:
+    """To the last bit: two groups, all types, arrays of several pieces, of one and of none."""
+    apart = walk(rule, apart=True)
+    assert len(launched) == 3 * 3 * (3 + 3) - 1  # none for an array of no numbers, nor where there is no gradient
+    launched.clear()
+    together = walk(rule, apart=False)
+    assert len(launched) == 3 * 3 * 2 + 2  # of each step, type and group; the first parameter is a step behind its like
+    for one, other in zip(together, apart, strict=True):
+        for ours, theirs in zip(one, other, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("rule", "count", "launches"), [("plain", 125, 1), ("plain", 126, 2), ("adam", 166, 2), ("adam", 167, 3)]
+)
+def test_a_net_of_many_parameters_takes_few_launches(rule: str, count: int, launches: int, launched: list[str]) -> None:
+    parameters = [on_gpu(np.full(1 + i % 5, i, np.float32)) for i in range(count)]
+    before = [p.numpy().copy() for p in parameters]
+    opt = RULES[rule][0](parameters, lr=0.5)
+    for p in parameters:
+        p.grad = np.ones(p.shape, np.float32)
+    opt.step()
+    assert len(launched) == launches
+    for p, w in zip(parameters, before, strict=True):
+        np.testing.assert_allclose(p.numpy(), w - 0.5, rtol=1e-6)
+
+
+def test_what_cannot_be_launched_on_is_updated_beside_the_rest(launched: list[str]) -> None:
+    parameters = [on_gpu(numbers(i, dtype="float32")) for i in range(4)]
+    parameters[1].data = parameters[1].data.T  # of another layout
+    parameters[2].data = np.asarray(parameters[2].data)  # on the host
+    before = [p.numpy().copy() for p in parameters]
+    for p in parameters:
+        p.grad = np.ones(p.shape, np.float32)
+    opt = optim.SGD(parameters, lr=0.5)
+    opt.step()
+    assert (launched, opt.steps) == (["sgd"], [1, 1, 1, 1])
+    for p, w in zip(parameters, before, strict=True):
+        np.testing.assert_array_equal(p.numpy(), w - np.float32(0.5))
+        assert p.version == 1
+
+
 # ---- planted bugs ----------------------------------------------------------------------------------------------------------
 
 BUGS = [
     ("decay", "float32", "g + decay * w", "g - decay * w"),
     ("plain", "float32", "g *= over_scale;", ""),
     ("plain", "float32", "value - lr * slope(", "value - slope("),
-    ("momentum", "float32", "speed = momentum * v[i]", "speed = v[i]"),
-    ("momentum", "float32", "v[i] = speed;", ""),
+    ("momentum", "float32", "speed = momentum * at.v[i]", "speed = at.v[i]"),
+    ("momentum", "float32", "at.v[i] = speed;", ""),
     ("momentum", "float32", "? speed - lr * down", "|| true ? speed - lr * down"),
     ("dampening", "float32", "speed + share * down", "speed + down"),
     ("alexnet", "float32", "? speed - lr * down", "? speed - down"),
@@ -169,14 +238,14 @@ BUGS = [
     ("plain", "float16", "if (sizeof(T) < sizeof(A)) w[i] = value;", ""),
     ("plain", "float16", "(A)(T)kept == (A)w[i] ? kept : (A)w[i]", "kept"),
     ("plain", "float16", "(A)(T)kept == (A)w[i] ? kept : (A)w[i]", "(A)w[i]"),
-    ("adam", "float32", "i += gridDim.x * blockDim.x", "i += 2 * gridDim.x * blockDim.x"),
+    ("adam", "float32", "i += blockDim.x", "i += 2 * blockDim.x"),
     ("adam", "float32", "rest1 * slope,", "slope,"),
     ("adam", "float32", "rest2 * slope * slope", "rest2 * slope"),
-    ("adam", "float32", "beta2 * v[i]", "beta1 * v[i]"),
-    ("adam", "float32", "m[i] = mean, v[i] = square;", "m[i] = mean;"),
+    ("adam", "float32", "beta2 * at.v[i]", "beta1 * at.v[i]"),
+    ("adam", "float32", "at.m[i] = mean, at.v[i] = square;", "at.m[i] = mean;"),
     ("adam", "float32", "sqrt(square) + eps", "sqrt(square)"),
     ("adam", "float32", "sqrt(square)", "square"),
-    ("adam", "float32", "(A)g[i] * over_scale", "(A)g[i]"),
+    ("adam", "float32", "(A)at.g[i] * over_scale", "(A)at.g[i]"),
     ("adam, decay", "float32", "slope += decay * value", "slope -= decay * value"),
     ("adamw", "float32", "shrink * value", "value"),
 ]

@@ -9,16 +9,19 @@ kernels are `extern "C" __global__ void name(...)`, and each takes its places wi
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
 
 What is launched becomes parameters in its order: an array `const T*` or `T*` (uint8: `unsigned char*`; sums that are wider
-than T: `A*`), an int `int`, a float `A`. The first array of floating point says what T is. Keywords are what the compiler
-should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`, and B=matrix([[1, 0], [0, -1]]) under
-`constexpr A B[2][2] = ...`. What sources share lies here, included by name:
+than T: `A*`), a table of arrays `const Table<...>`, an int `int`, a float `A`. The first array of floating point says what T
+is. Keywords are what the compiler should know: SOURCE.launch(..., R=3) compiles under `constexpr int R = 3;`, and
+B=matrix([[1, 0], [0, -1]]) under `constexpr A B[2][2] = ...`. What sources share lies here, included by name:
 
     half.cuh     the T of float16, which computes in float32     (in front of every source for float16)
     blocks.cuh   sums and maxima over the threads of a block
+    columns.cuh  sums of columns in parts, and the parts added up     (after blocks.cuh; launched by ops/columns.py)
     philox.cuh   the random bits of minidl.random
     mma.cuh      tensor cores, and copies into shared memory that nobody waits for
+    tiles.cuh    matrix products by tiles: pieces of the factors on their way, and what becomes of sums that were cut
     packs.cuh    V neighbours in memory, read and written at once     (V: packs.py)
     pooling.cuh  windows over maps that are channels-last, and the way back     (launched by ops/pooling_cuda.py)
+    tables.cuh   many arrays in one launch     (tables.py, and `Source.launch_over`)
     master.cuh   what an update rule edits: a half parameter's float32 copy     (minidl/optim)
 
 CuPy compiles and runs it (NVRTC, cached on disk). On the host nobody does; the tests register an emulation there, so that the
@@ -37,6 +40,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from minidl.backend import Array, cuda_problem, cupy, is_cupy
+from minidl.cuda.tables import CUT, Row, Table, arrays_in, tables_of
 
 BLOCK = 256  # threads of a block, where nothing else is said
 MOST_BLOCKS = 1 << 16  # a grid stride takes what is beyond
@@ -119,7 +123,13 @@ class Source:
         return _completed(self.text, number, tuple(sorted(constants.items())))
 
     def launch(
-        self, name: str, count: int, *args: Array | int | float, block: int = BLOCK, shared: int = 0, **constants: Constant
+        self,
+        name: str,
+        count: int,
+        *args: Array | Table | int | float,
+        block: int = BLOCK,
+        shared: int = 0,
+        **constants: Constant,
     ) -> None:
         """Run a kernel with a thread for each of `count` places, in blocks of `block` threads.
 
@@ -128,7 +138,7 @@ class Source:
         TypeError where the arrays are of no type that can be launched on; ValueError where one is not C-contiguous, or has more
         numbers than an int counts, or lies on a GPU that is not the current one.
         """
-        arrays = [a for a in args if not isinstance(a, int | float | np.generic)]
+        arrays = arrays_in(args)
         for a in arrays:
             if not a.flags.c_contiguous or a.size > MOST:
                 wrong = f"{a.size:,} numbers" if a.flags.c_contiguous else f"{list(a.shape)} in strides {a.strides}"
@@ -141,10 +151,15 @@ class Source:
         if count:
             run(self.complete(number, **constants), name, min(-(-count // block), MOST_BLOCKS), block, shared, given)
 
+    def launch_over(self, name: str, rows: Sequence[Row], *numbers: int | float) -> None:
+        """Run a kernel over many arrays at once, `name(const Table<...> table, numbers...)`: see tables.cuh.
 
-def address(array: Array) -> int:
-    """Where the array's numbers begin."""
-    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+        rows  tuples of arrays: of one size in a row, of the same types in each row; a launch takes about 4,000 / (8 arrays + 8)
+
+        Raises what `launch` raises; ValueError, too, where the rows do not go together.
+        """
+        for table in tables_of(rows):
+            self.launch(name, BLOCK * table.pieces, table, *numbers, **CUT)
 
 
 def threads_for(row: int) -> int:
@@ -192,7 +207,7 @@ def _capability() -> int:
 
 def _run_by_cupy(text: str, name: str, grid: int, block: int, shared: int, args: list[Any]) -> None:
     current = cupy().cuda.runtime.getDevice()
-    if elsewhere := {a.device.id for a in args if not isinstance(a, np.generic)} - {current}:
+    if elsewhere := {a.device.id for a in arrays_in(args)} - {current}:
         there = f"cuda:{elsewhere.pop()}"
         raise ValueError(
             f"{name}: its arrays are on {there}, and the current GPU is cuda:{current}; use_device({there!r}) before"
@@ -200,7 +215,8 @@ def _run_by_cupy(text: str, name: str, grid: int, block: int, shared: int, args:
     function = _compiled(text, name, current)
     if shared and shared > function.max_dynamic_shared_size_bytes:  # asked of the driver
         function.max_dynamic_shared_size_bytes = shared
-    function((grid,), (block,), tuple(args), shared_mem=shared)
+    given = tuple(a.by_value() if isinstance(a, Table) else a for a in args)
+    function((grid,), (block,), given, shared_mem=shared)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 A GPU reads 16 bytes in one instruction, if they begin at a multiple of 16. So a kernel whose arrays end in C channels is
 compiled for a V that divides C: what is computed once for a thread, which pixel it has, is then shared by V numbers.
-The tiles of implicit_gemm.cu are copied so, too.
+The tiles of gemm.cu and implicit_gemm.cu are copied so, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minidl.backend import Array
-from minidl.cuda import address
+from minidl.cuda.tables import address
 
 AT_ONCE = 16  # bytes
 

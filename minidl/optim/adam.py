@@ -19,14 +19,15 @@ from typing import Any
 
 from minidl.backend import Array, xp_of
 from minidl.cuda import Source
-from minidl.optim.optimizer import Optimizer, master_of, non_negative
+from minidl.cuda.tables import CUT
+from minidl.optim.optimizer import Optimizer, non_negative
 from minidl.tensor import Tensor
 
 
 class Adam(Optimizer):
     """Adam with PyTorch's semantics and defaults."""
 
-    source = Source(__file__, "adam.cu")
+    source = Source(__file__, "adam.cu", **CUT)
 
     def __init__(
         self,
@@ -62,13 +63,12 @@ class Adam(Optimizer):
             w *= shrink
         adam_step(w, g, state["exp_avg"], state["exp_avg_sq"], t, options)
 
-    def launch(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
+    def launch(self, rows: list[tuple[Array, ...]], t: int, options: dict[str, Any], scale: float) -> None:
         """The same by adam.cu."""
         decay, shrink = self.decays(options)
         (beta1, beta2), (rate, eps) = options["betas"], rate_and_eps(t, options)
-        arrays = (w, g, master_of(w, state), state["exp_avg"], state["exp_avg_sq"])
         moments = (float(beta1), 1 - float(beta1), float(beta2), 1 - float(beta2))
-        self.source.launch("adam", w.size, *arrays, w.size, 1 / scale, decay, shrink, *moments, rate, eps)
+        self.source.launch_over("adam", rows, 1 / scale, decay, shrink, *moments, rate, eps)
 
     def decays(self, options: dict[str, Any]) -> tuple[float, float]:
         """What times w is added to g, and what w is multiplied by."""

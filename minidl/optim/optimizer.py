@@ -8,8 +8,9 @@ An optimiser is one rule on arrays, `update(w, g, state, t, options)`, that edit
 >>> opt.zero_grad();  loss.backward();  opt.step()
 
 On the host the rule runs over slices that fit the cache, so that its few passes cost one trip through memory, and on as many
-threads as `minidl.threads` says: each number is updated by itself, so that no bit depends on it. On a GPU it runs as one CUDA
-launch for each parameter, `launch(w, g, state, t, options, scale)`, once a GPU has verified the source (minidl/cuda).
+threads as `minidl.threads` says: each number is updated by itself, so that no bit depends on it. On a GPU it runs as CUDA,
+`launch(rows, t, options, scale)`, once one has verified the source (minidl/cuda): the parameters of a group in one launch,
+about a hundred at most, where they are of one type and have had equally many steps.
 
 Of a float16 parameter the state has a float32 copy too, "master", made at its first step and saved like the rest of the state:
 
@@ -35,12 +36,13 @@ import numpy as np
 
 from minidl.backend import Array, device_of, to_device, to_numpy, xp_of
 from minidl.cuda import MOST, NAMES, Source, can_launch
-from minidl.modes import modes, no_grad
+from minidl.modes import is_recording, modes, no_grad
 from minidl.signature import brackets
 from minidl.tensor import Tensor
 from minidl.workers import share
 
 SLICE = 131_072  # elements: half a megabyte of float32, so w, g, the state and a temporary stay in the cache
+LAUNCHED = {np.dtype(name) for name in NAMES}  # types that there is CUDA for
 MASTER = "master"  # the slot of a half parameter's float32 copy
 
 
@@ -86,9 +88,12 @@ class Optimizer:
             f"{self.name} is no optimiser by itself: use SGD, Adam or AdamW, or define update(w, g, state, t, options)"
         )
 
-    def launch(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
-        """The rule in one CUDA launch, of g / scale, with the rounding to w where the state has a master."""
-        raise TypeError(f"{self.name} names a CUDA source: define launch(w, g, state, t, options, scale) too")
+    def launch(self, rows: list[tuple[Array, ...]], t: int, options: dict[str, Any], scale: float) -> None:
+        """The rule by CUDA, of g / scale, with the rounding to w where there is a master.
+
+        rows  of each parameter (w, g, master, *slots): C-contiguous, and master is w itself where that is not half
+        """
+        raise TypeError(f"{self.name} names a CUDA source: define launch(rows, t, options, scale) too")
 
     def slots_of(self, p: Tensor, options: dict[str, Any]) -> tuple[str, ...]:
         """Names of all arrays kept for a parameter: the rule's, and the master of a half type. All are float32 or wider."""
@@ -141,23 +146,37 @@ class Optimizer:
 
         scale  what the loss was multiplied by before backward(), and so every gradient (`optim.LossScaler`)
         """
+        if is_recording():
+            raise RuntimeError(f"{self.name}.step: a recorded update would keep lr and count of this one; call it after")
         if not (isinstance(scale, Real) and 0 < float(scale) < math.inf):
             raise ValueError(f"{self.name}: scale must be a number above 0, got {scale!r}")
         with no_grad(), ExitStack() as edited:
             pieces: list[tuple] = []
+            launched: list[tuple] = []
             for i, (p, options) in enumerate(self._walk()):
                 if p.grad is None:
                     continue
                 self.steps[i] += 1
-                w, state = edited.enter_context(p.editing()), self._state(i, p, options)
-                pieces += [(*piece, self.steps[i], options, float(scale)) for piece in slices(w, p.grad, state)]
+                w, g, state = edited.enter_context(p.editing()), p.grad, self._state(i, p, options)
+                if self._launches(w, g, state):
+                    launched.append((w, g, state, self.steps[i], options))
+                else:
+                    pieces += [(*piece, self.steps[i], options, float(scale)) for piece in slices(w, g, state)]
+            self._launch(launched, float(scale))
             on_threads(self._update, pieces)
 
+    def _launch(self, given: list[tuple], scale: float) -> None:
+        """The rule by CUDA: what is of one type and group, and has had equally many steps, together."""
+        together: dict[tuple, tuple[list[tuple[Array, ...]], int, dict[str, Any]]] = {}
+        for w, g, state, t, options in given:
+            rows, *_ = together.setdefault((w.dtype, t, id(options)), ([], t, options))
+            slots = (state[name] for name in self.slots(options))
+            rows.append((w, xp_of(g).ascontiguousarray(g), master_of(w, state), *slots))
+        for rows, t, options in together.values():
+            self.launch(rows, t, options, scale)
+
     def _update(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
-        """The rule, on the master where there is one, by CUDA where that can be."""
-        if self._launches(w, g, state):
-            self.launch(w, xp_of(g).ascontiguousarray(g), state, t, options, scale)
-            return
+        """The rule, on the master where there is one."""
         master = master_of(w, state)
         g = g.astype(master.dtype, copy=False)
         if scale != 1:
@@ -172,7 +191,7 @@ class Optimizer:
         """Has a GPU verified the source, and are these arrays as it takes them? NumPy's own are never launched on."""
         if self.source is None or type(w) is np.ndarray or not (can_launch(w) and self.source.verified):
             return False
-        fits = w.dtype.name in NAMES and g.dtype == w.dtype and w.flags.c_contiguous and w.size <= MOST
+        fits = w.dtype in LAUNCHED and g.dtype == w.dtype and w.flags.c_contiguous and w.size <= MOST
         return fits and all(a.dtype == wide(w.dtype) and a.flags.c_contiguous for a in state.values())
 
     def _state(self, i: int, p: Tensor, options: dict[str, Any]) -> dict[str, Array]:

@@ -29,7 +29,8 @@ from typing import Any
 
 from minidl.backend import Array
 from minidl.cuda import Source
-from minidl.optim.optimizer import Optimizer, master_of, non_negative
+from minidl.cuda.tables import CUT
+from minidl.optim.optimizer import Optimizer, non_negative
 from minidl.tensor import Tensor
 
 
@@ -44,7 +45,7 @@ class SGD(Optimizer):
     1.5
     """
 
-    source = Source(__file__, "sgd.cu")
+    source = Source(__file__, "sgd.cu", **CUT)
 
     def __init__(
         self,
@@ -99,13 +100,13 @@ class SGD(Optimizer):
         v += g if t == 1 else (1 - float(options["dampening"])) * g
         w -= lr * (g + momentum * v if options["nesterov"] else v)
 
-    def launch(self, w: Array, g: Array, state: dict[str, Array], t: int, options: dict[str, Any], scale: float) -> None:
+    def launch(self, rows: list[tuple[Array, ...]], t: int, options: dict[str, Any], scale: float) -> None:
         """The same by sgd.cu."""
         lr, momentum, weight_decay = float(options["lr"]), float(options["momentum"]), float(options["weight_decay"])
-        master, numbers = master_of(w, state), (w.size, 1 / scale, weight_decay, lr)
+        numbers = 1 / scale, weight_decay, lr
         if not momentum:
-            self.source.launch("sgd", w.size, w, g, master, *numbers)
+            self.source.launch_over("sgd", rows, *numbers)
             return
         share = 1.0 if t == 1 else 1 - float(options["dampening"])
         how = int(options["convention"] == "alexnet"), int(options["nesterov"])
-        self.source.launch("sgd_momentum", w.size, w, g, master, state["momentum_buffer"], *numbers, momentum, share, *how)
+        self.source.launch_over("sgd_momentum", rows, *numbers, momentum, share, *how)
