@@ -73,7 +73,7 @@ class Kernel:
     prepare: Mapping[str, tuple[Callable, Callable]] = field(default_factory=dict)  # input -> (transform, adjoint)
     compiles: str = ""  # the kernel in whose place this one, with loops that Numba compiles, is under `minidl.compiled()`
     source: Source | None = None  # CUDA that a GPU computes it with; on the host it is refused
-    precisions: tuple[str, ...] = tuple(PRECISIONS)  # those of `minidl.precision` in which it is chosen on a GPU
+    precisions: tuple[str, ...] = tuple(PRECISIONS)  # those in which it is chosen on a GPU; none: by name alone
     names_needs: bool = field(init=False)
     in_step: bool = field(init=False)  # is it a generator that yields what must be summed over the slices? (minidl/lockstep.py)
 

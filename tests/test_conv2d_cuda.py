@@ -12,7 +12,7 @@ import minidl
 from minidl import cuda
 from minidl.op import OPS
 from minidl.ops import columns
-from minidl.ops.conv2d import cuda_im2col, cuda_winograd, parts
+from minidl.ops.conv2d import cuda_im2col, cuda_implicit_gemm, cuda_winograd, parts
 from minidl.ops.conv2d.cook_toom import exact
 from minidl.ops.conv2d.tiles import Tiles
 from minidl.window import Windows
@@ -166,6 +166,24 @@ def test_no_precision_rounds_db(name: str, precision: str) -> None:
 def test_who_launches_columns_says_so(kernel: str) -> None:
     """Or it would count as verified where they are not."""
     assert CONV2D.kernels[kernel].source.also == (columns.SOURCE,)
+
+
+# ---- implicit GEMM ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("full", "room", "splits"), [(64, 1 << 26, 5), (64, 4 * 135 - 1, 3), (64, 3 * 135, 3), (64, 1, 1), (2, 1 << 26, 4)]
+)
+def test_dw_is_cut_into_parts_that_are_worth_it(full: int, room: int, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 168 rows, at least 32 each; of 135 numbers, as many as fit; in 2 tiles, no more than keep a GPU busy."""
+    monkeypatch.setattr(cuda_implicit_gemm, "FULL", full)
+    monkeypatch.setattr(cuda_implicit_gemm, "WORKSPACE", room)
+    launch, seen = cuda_implicit_gemm.launch, []
+    monkeypatch.setattr(cuda_implicit_gemm, "launch", lambda *args: (seen.append(args), launch(*args)))
+    shapes = (4, 3, 9, 8), (5, 3, 3, 3)
+    agree(results("cuda_implicit_gemm", *shapes), results("im2col", *shapes))
+    ((_, blocks, _, _, _, _, made, *_),) = (args for args in seen if args[0] == "weights")
+    assert (blocks, made.shape) == (2 * splits, (splits, 5, 27))
 
 
 # ---- im2col ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from minidl.backend import Library
 from minidl.commands.speed import at_speed
 from minidl.draw import Draw, Random, Replay, shrink
 from minidl.laws import LAWS, array_library_does_not_matter
+from minidl.modes import PRECISIONS
 from minidl.op import OPS, Kernel, Problem
 from minidl.verdicts import Broken, Undecided, same
 
@@ -169,7 +170,7 @@ def as_precise_as_it_says(kernel: Kernel, problem: Problem, rng: np.random.Gener
     dy = np.asarray(rng.standard_normal(y.shape))
     grads = executor.backward(plain, dy, saved, needs, exact.attrs)
     moved = Moved(kernel, library).kernel
-    for name in kernel.precisions:
+    for name in kernel.precisions or PRECISIONS:  # what is chosen by name alone has all of them
         allowed = precision.of_results(name, products=True)
         with minidl.precision(name):
             y2, saved2, _ = executor.forward(moved, *rounded)

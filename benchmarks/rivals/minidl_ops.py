@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import time
 import tracemalloc
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,20 +19,20 @@ from minidl import executor
 from minidl.backend import Array, full_like, is_array, synchronise, to_device, to_numpy
 from minidl.commands.speed import at_speed
 from minidl.laws import LAWS, Broken, Undecided, array_library_does_not_matter
-from minidl.op import OPS, Kernel, Problem
+from minidl.op import OPS, Kernel, Op, Problem
 from minidl.ops.gemm import product
+from minidl.signature import Shape
 
 
 class Case:
     """A kernel on a problem: forward was run once, so that backward has what it needs. dy lies in memory as y does, as it would
-    come from the next layer."""
+    come from the next layer: normal numbers, or what dy(shape) has on the device."""
 
-    def __init__(self, kernel: Kernel, problem: Problem):
+    def __init__(self, kernel: Kernel, problem: Problem, dy: Callable[[Shape], Array] | None = None):
         self.kernel, self.problem = kernel, problem
         self.forward()
-        drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
         self.dy = full_like(self.y, self.y.shape)
-        self.dy[...] = to_device(np.asarray(drawn), problem_device(problem))
+        self.dy[...] = self._normal() if dy is None else dy(self.y.shape)
 
     def forward(self) -> None:
         """Keeps y and saved, as the tape would."""
@@ -44,6 +45,10 @@ class Case:
     def run(self, needs: tuple[bool, ...]) -> object:
         """One call of a phase."""
         return self.backward(needs) if needs else self.forward()
+
+    def _normal(self) -> Array:
+        drawn = np.random.default_rng(1).standard_normal(self.y.shape).astype(self.y.dtype)
+        return to_device(np.asarray(drawn), problem_device(self.problem))
 
 
 class MinidlOps:
@@ -105,10 +110,14 @@ class MinidlOps:
 
     def load(self, op: str, workload: str, batch: int | None) -> dict[str, Any]:
         """Draw the workload's problem, forget the last; tell its phases and their least work."""
-        self.cases, self.op, self.workload = {}, OPS[op], workload
-        problem = problem_of(self.op, workload, batch)
+        problem = problem_of(OPS[op], workload, batch)
+        return self.take(OPS[op], workload, problem, tuple(self._there(x) for x in problem.inputs))
+
+    def take(self, op: Op, workload: str, problem: Problem, there: tuple[Array | None, ...]) -> dict[str, Any]:
+        """The same of a problem whose inputs are `there`, on the device."""
+        self.cases, self.op, self.workload = {}, op, workload
         self.phases = phases_of(self.op, problem)
-        self.problem = Problem(self._laid(problem.inputs), problem.attrs)
+        self.problem = Problem(self._laid(there), problem.attrs)
         shapes = [None if x is None else list(x.shape) for x in problem.inputs]
         work = {phase: work_of(self.op, problem, needs) for phase, needs in self.phases.items()}
         return {"shapes": shapes, "phases": {phase: Work(*w)._asdict() for phase, w in work.items()}} | self._choice(shapes)
@@ -118,17 +127,21 @@ class MinidlOps:
         subject = self.op.kernels[kernel]
         if why := refusal(subject, self.problem):
             return f"cannot: {why}"
-        if self.precision not in subject.precisions:
+        if subject.precisions and self.precision not in subject.precisions:
             return f"cannot: it computes in {', '.join(subject.precisions)}, not in {self.precision}"
         if (forecast := self._forecast(subject, limit)) > limit:
             return f"left out: a forward pass would take about {forecast:.0f} s (--batch for fewer images, or --limit)"
-        self.cases[kernel] = Case(subject, self.problem)
+        self.cases[kernel] = self.case(subject)
         return None
 
     def save(self, kernel: str, path: str) -> None:
         """y and all gradients into an npz file, for comparison."""
+        np.savez(path, **{name: to_numpy(array) for name, array in self.results(kernel).items()})
+
+    def results(self, kernel: str) -> dict[str, Array]:
+        """y and all gradients by name."""
         if kernel not in self.cases:
-            self.cases[kernel] = Case(self.op.kernels[kernel], self.problem)
+            self.cases[kernel] = self.case(self.op.kernels[kernel])
         case = self.cases[kernel]
         found = {"y": case.y}
         for phase, needs in self.phases.items():
@@ -137,7 +150,11 @@ class MinidlOps:
                 for i, dx in enumerate(case.backward(needs)):
                     if needs[i]:
                         found[f"d{names[i]}{i}"] = dx
-        np.savez(path, **{name: to_numpy(array) for name, array in found.items()})
+        return found
+
+    def case(self, kernel: Kernel) -> Case:
+        """The kernel on the problem that is loaded."""
+        return Case(kernel, self.problem)
 
     def time(self, kernel: str, phase: str, repeats: int, slower: float = 0.0) -> float:
         """Seconds of a call."""
@@ -176,13 +193,12 @@ class MinidlOps:
         expected = self.op.forecast(kernel, *of, **attrs) or ()
         return {**judge, "choice": kernel, "weighed": [p for p, ms in zip(self.phases, expected, strict=True) if ms]}
 
-    def _laid(self, inputs: tuple) -> tuple[Array | None, ...]:
-        """The inputs on the device; maps of images as the layout says."""
+    def _laid(self, there: tuple) -> tuple[Array | None, ...]:
+        """The inputs; maps of images as the layout says."""
         maps = [
             s and self.layout == "channels-last"
-            for s in self.op.signature.sliced(tuple(x if x is None else x.shape for x in inputs))
+            for s in self.op.signature.sliced(tuple(x if x is None else x.shape for x in there))
         ]
-        there = (self._there(x) for x in inputs)
         return tuple(
             channels_last_in_memory(x) if m and x is not None and x.ndim == 4 else x for x, m in zip(there, maps, strict=True)
         )

@@ -53,7 +53,7 @@ def partial_sums(X: Array, C: int, sets: int) -> Array:
 
 def threads_for(P: int) -> int:
     """Of a block that joins the P partial sums of a channel."""
-    return min(BLOCK, TILE * -(-P // TILE))
+    return min(BLOCK, TILE * max(1, -(-P // TILE)))
 
 
 def joined(source: Source, partial: Array) -> Array:
@@ -64,10 +64,11 @@ def joined(source: Source, partial: Array) -> Array:
     return total
 
 
-def column_sums(X: Array) -> Array:
-    """[R, K] -> [K]. Sums of halves are taken in float32, and rounded once."""
+def column_sums(X: Array, Y: Array | None = None) -> Array:
+    """[R, K] -> [K], of X or of X * Y. Sums of halves are taken in float32, and rounded once."""
     parts, sums = parts_of(X), partial_sums(X, X.shape[1], 1)
-    SOURCE.launch("summed", parts.threads, X, sums, *parts, block=THREADS)
+    given = (X,) if Y is None else (X, Y)
+    SOURCE.launch("summed" if Y is None else "multiplied", parts.threads, *given, sums, *parts, block=THREADS)
     return narrow(joined(SOURCE, sums)[0], X)
 
 

@@ -1,11 +1,18 @@
-"""Matrix products as convolutions and dense layers use them: two dimensions, so that every library hands them to its BLAS."""
+"""Matrix products as convolutions and dense layers use them: two dimensions, so that every library hands them to its BLAS.
+
+All products of the engine pass here, and sums of channels in rows.py. Who takes them on a GPU, cuBLAS or a kernel of ours
+(gemm_cuda.py, columns.py), is decided in one place, `by_own_kernel`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minidl.backend import Array, cublas_in, is_cupy, xp_of
+from minidl.cuda import NAMES, can_launch
 from minidl.modes import PRECISIONS, modes
+from minidl.ops.columns import column_sums
+from minidl.ops.gemm_cuda import SOURCE, matmul
 from minidl.ops.half import narrow, widen
 from minidl.workers import share
 
@@ -19,6 +26,8 @@ def product(a: Array, b: Array) -> Array:
     BLAS computes in whole vector registers: what lies beside a small matrix may raise the processor's 'invalid' flag, and NumPy
     would warn of a NaN that is in no result. `minidl.detect_anomaly()` finds the real ones.
     """
+    if by_own_kernel(a, b):
+        return matmul(a, b)
     with np.errstate(invalid="ignore"):
         threads = modes().threads
         if threads is None or type(a) is not np.ndarray or a.size * b.shape[-1] < SMALL:
@@ -48,22 +57,34 @@ def in_pieces(a: Array, b: Array, count: int) -> Array:
 def gemm(a: Array, b: Array) -> Array:
     """[M, K] @ [K, N], of factors as `minidl.precision` wants them. NumPy has no BLAS for half types and would be a hundred
     times slower: there it goes by float32."""
-    if (bits := PRECISIONS[modes().precision]) < PRECISIONS["float32"] and a.dtype == b.dtype == np.float32:
-        return (
-            on_tensor_cores(a, b, modes().precision) if a.ndim == b.ndim == 2 else product(rounded(a, bits), rounded(b, bits))
-        )
+    if (precision := modes().precision) != "float32" and a.dtype == b.dtype == np.float32:
+        return on_tensor_cores(a, b, precision)
     if xp_of(a) is np:
         return narrow(product(widen(a), widen(b)), a)
-    return a @ b
+    return product(a, b)
 
 
 def on_tensor_cores(a: Array, b: Array, precision: str) -> Array:
-    """a @ b by the GPU's tensor cores, or as they would compute it."""
-    if is_cupy(a):
+    """a @ b by the GPU's tensor cores, or as they would compute it; CuPy has cuBLAS use them for two dimensions alone."""
+    if by_own_kernel(a, b):
+        return matmul(a, b, precision)
+    if is_cupy(a) and a.ndim == b.ndim == 2:
         with cublas_in(precision):
             return a @ b
     bits = PRECISIONS[precision]
     return product(rounded(a, bits), rounded(b, bits))
+
+
+def by_own_kernel(a: Array, *others: Array) -> bool:
+    """Under `minidl.own_products`: are these floats of one type on a GPU? NumPy's arrays are never launched on.
+
+    ValueError where the GPU is too old to run it.
+    """
+    if not modes().own_products or type(a) is np.ndarray or not can_launch(a):
+        return False
+    if why := SOURCE.why_not():
+        raise ValueError(f"own_products (a captured step has them): {SOURCE} {why}")
+    return a.dtype.name in NAMES and all(b.dtype == a.dtype for b in others)
 
 
 def rounded(a: Array, bits: int) -> Array:
@@ -77,5 +98,7 @@ def rounded(a: Array, bits: int) -> Array:
 
 def add_rows(a: Array) -> Array:
     """[M, K] -> [K], the sum of the rows: a product with ones is faster than `sum(axis=0)`, and rounds less."""
+    if by_own_kernel(a):
+        return column_sums(xp_of(a).ascontiguousarray(a))
     ones = xp_of(a).ones((1, len(a)), dtype=a.dtype)
     return (narrow(product(widen(ones), widen(a)), a) if xp_of(a) is np else ones @ a)[0]

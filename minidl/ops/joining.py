@@ -22,6 +22,7 @@ from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem, bind_method
 from minidl.ops.axes import blamed_on, one_axis, whole
 from minidl.ops.getitem import getitem
+from minidl.ops.groups import joined
 from minidl.ops.reduce import sizes
 from minidl.receptive_field import STAY
 from minidl.signature import Shape, ShapeError, brackets
@@ -29,7 +30,7 @@ from minidl.tensor import Tensor
 
 
 def concat_forward(*xs: Array, axis: int) -> tuple[Array, tuple]:
-    return xp_of(*xs).concatenate(xs, axis=axis), tuple(x.shape[axis] for x in xs)
+    return joined(xs, axis), tuple(x.shape[axis] for x in xs)
 
 
 def concat_backward(dy: Array, saved: tuple[int, ...], needs: tuple, *, axis: int) -> tuple:

@@ -81,12 +81,14 @@ PATCHES = [
     implicit("            if (++j == J) j = 0, i++;", "            if (++j == J) j = 0;", "forward_is_the_definition"),
     implicit("bias[bias_at + column]", "bias[column]", "forward_is_the_definition"),
     implicit(
-        "        copies_left<STAGES - 2>();\n            __syncthreads();  // all",
+        "        copies_left<STAGES - 2>();\n        __syncthreads();  // all",
         "        copies_left<STAGES - 2>();  // all",
         "forward_is_the_definition",
     ),
-    implicit("(warp / WN * 16 * MT + g) * DEEP", "g * DEEP", "forward_is_the_definition"),
-    implicit("b_at[4 * i * (COLUMNS + 8)", "b_at[i * (COLUMNS + 8)", "backward_is_the_derivative"),
+    implicit("return threadIdx.x / 32 / WN * 16 * MT + 8 * u", "return 8 * u", "forward_is_the_definition"),
+    implicit("first + 8 * v, 4 * i + t", "first + 8 * v, i + t", "forward_is_the_definition"),
+    implicit("k0 + r < columns", "true", "forward_is_the_definition"),  # reads beyond the filters
+    implicit("k0 + my_a < outputs", "true", "backward_is_the_derivative"),
     implicit("split * each, last", "split, last", "backward_is_the_derivative"),
     implicit("tap / J * ys + ya", "tap / J * ys", "backward_is_the_derivative"),
     implicit("sum += parts[s * numbers + i]", "sum = parts[s * numbers + i]", "backward_is_the_derivative"),
@@ -225,8 +227,8 @@ PATCHES = [
         under(kernel, old, new, law)
         for kernel in ("cuda_im2col", "cuda_winograd", "cuda_implicit_gemm")
         for old, new, law in (
-            ("sum += (A)value", "sum = (A)value", BACKWARD),
-            ("sum += (A)value", "sum += here.end - here.first", LINEAR),
+            ("sum += more", "sum = more", BACKWARD),
+            ("sum += more", "sum += here.end - here.first", LINEAR),
         )
     ),
     under("cuda_im2col", "sum = over_warps(sum);", "", BACKWARD),

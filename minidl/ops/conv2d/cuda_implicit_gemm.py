@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from minidl.backend import Array, xp_of
 from minidl.cuda import Source
 from minidl.cuda.packs import AT_ONCE, pack_size
+from minidl.cuda.tiles import TENSOR
 from minidl.modes import modes
 from minidl.ops.columns import SOURCE as COLUMNS
 from minidl.ops.columns import column_sums
@@ -33,9 +34,9 @@ from minidl.signature import Shape
 from minidl.window import Pair, Sides, Windows, channels_first, channels_last
 
 PRODUCTS = {"float32": 0, "tf32": 1, "bf16": 2}
-LARGE, SMALL = {"WM": 2, "WN": 2, "MT": 4, "NT": 8}, {"WM": 2, "WN": 1, "MT": 1, "NT": 2}  # tiles 128 x 128, 32 x 16
-FULL = 64  # large tiles keep a GPU busy
-STAGES, DEEP = 3, 16  # as implicit_gemm.cu has them
+LARGE = {"WM": 2, "WN": 2, "MT": 4, "NT": 8, **TENSOR}  # tiles of 128 x 128
+SMALL = {"WM": 2, "WN": 1, "MT": 1, "NT": 2, **TENSOR}  # and of 32 x 16
+FULL = 64  # from so many on large tiles are expected to be the faster ones; a guess, no GPU has measured it
 WORKSPACE = 1 << 26  # numbers in the parts of dw
 _ALWAYS: ContextVar[bool] = ContextVar("large tiles, however few", default=False)
 
@@ -122,11 +123,11 @@ def classes(length: int, size: int, stride: int, before: int, dilation: int) -> 
 def into(dx: Array, dx_at: int, dY: Array, dY_at: int, w: Array, stride: Pair, padding: Sides, dilation: Pair) -> None:
     """Fill one group's channels of dx [N, H, W, C], zero before, from dY [N, P, Q, K]; w are the group's filters."""
     (_, H, W, C), (Kg, Cg, R, S), xp = dx.shape, w.shape, xp_of(dx)
-    strides = tuple(step // dx.itemsize for step in dx.strides[:3])
+    image, row, pixel = (step // dx.itemsize for step in dx.strides[:3])
     for a, r, rows in classes(H, R, stride[0], padding[0], dilation[0]):
         for b, s, columns in classes(W, S, stride[1], padding[2], dilation[1]):
             F = xp.ascontiguousarray(w.transpose(1, 2, 3, 0)[:, r, s])  # [C, taps, taps, K]
-            steps = strides[0], strides[1] * stride[0], strides[2] * stride[1]
+            steps = image, row * stride[0], pixel * stride[1]
             gather(dY, dY_at, F, 0, None, dx, (a * W + b) * C + dx_at, steps, (rows, columns), (Kg, Cg))
 
 
@@ -142,7 +143,7 @@ def gather(
     high, wide = tile_of(how)
     blocks = -(-count // high) * -(-channels[1] // wide)
     launch(
-        "gathered", blocks, (high + wide) * DEEP, how, source, F, F if b is None else b, out, count, channels[1],
+        "gathered", blocks, (high + wide) * (how["DEEP"] + 4), how, source, F, F if b is None else b, out, count, channels[1],
         channels[0], *places, H, W, rows.stride, rows.first, columns.stride, columns.first, rows.taps, columns.taps, rows.gap,
         columns.gap, source_at, pixel, F_at, out_at if b is not None else 0, int(b is not None), out_at, *strides,
     )  # fmt: skip
@@ -157,23 +158,23 @@ def products(dY: Array, k: slice, X: Array, c: slice, dF: Array, axes: tuple[Axi
     how = tiles(outputs, depth, X) | {"TOGETHER": together}
     high, wide = tile_of(how)
     blocks = -(-outputs // high) * -(-depth // wide)
-    most = max(1, min(4 * FULL // blocks, count // (2 * DEEP), WORKSPACE // (outputs * depth)))
+    most = max(1, min(4 * FULL // blocks, count // (2 * how["DEEP"]), WORKSPACE // (outputs * depth)))
     each = -(-count // most)
     splits = -(-count // each)
     parts = xp.empty((splits, outputs, depth), dtype=dF.dtype)
     launch(
-        "weights", blocks * splits, DEEP * (high + wide + 16), how, dY, X, parts, count, outputs, Cg, rows.places,
+        "weights", blocks * splits, how["DEEP"] * (high + wide + 16), how, dY, X, parts, count, outputs, Cg, rows.places,
         columns.places, H, W, rows.stride, rows.first, columns.stride, columns.first, R, S, rows.gap, columns.gap, dY_at, K,
         X_at, C, splits, each,
     )  # fmt: skip
     numbers = outputs * depth
-    SOURCE.launch("joined", numbers, parts, dF, numbers, splits, dY_at * depth, **how)
+    SOURCE.launch("joined", numbers, dF, parts, dF, numbers, splits, dY_at * depth, 0, **how)
 
 
 def launch(name: str, blocks: int, piece: int, how: dict[str, int], *args: Any) -> None:
     """Launch with pieces of so many numbers in shared memory."""
-    threads, size = 32 * how["WM"] * how["WN"], args[0].itemsize
-    SOURCE.launch(name, blocks * threads, *args, block=threads, shared=STAGES * piece * size, **how)
+    threads, shared = 32 * how["WM"] * how["WN"], how["STAGES"] * piece * args[0].itemsize
+    SOURCE.launch(name, blocks * threads, *args, block=threads, shared=shared, **how)
 
 
 def tiles(rows: int, columns: int, like: Array) -> dict[str, int]:

@@ -7,6 +7,9 @@
     saved         (a, b)
 
 One matrix b for a whole batch of a (the usual case) is one product over all rows, forward and backward.
+
+Kernels: `gemm` (the library's matrix product: below), `cuda` (our own, by tiles: minidl/ops/gemm.cu; chosen by name
+alone, for cuBLAS is expected to be faster).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.gemm import gemm
+from minidl.ops.matmul import cuda
 from minidl.ops.pointwise import unbroadcast
 from minidl.receptive_field import everything_in_a_row
 from minidl.signature import Shape, ShapeError, brackets
@@ -114,3 +118,4 @@ matmul = Op(
     sees=everything_in_a_row,
 )
 matmul.kernel("gemm", forward, backward, analytic=True)
+matmul.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, precisions=())

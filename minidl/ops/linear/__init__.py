@@ -7,6 +7,9 @@
 
 Dimensions between N and D (the steps of a sequence) count as more rows of one matrix product.
 
+Kernels: `gemm` (the library's matrix product: below), `cuda` (our own, which adds the bias as it writes; chosen by name
+alone, for cuBLAS is expected to be faster).
+
 >>> w = Tensor([[3.0, 4.0], [5.0, 6.0]], requires_grad=True)
 >>> y = minidl.linear([[1.0, 2.0]], w, [0.5, -0.5])
 >>> y.numpy().tolist()  # 1*3 + 2*4 + 0.5 and 1*5 + 2*6 - 0.5
@@ -26,6 +29,7 @@ from minidl.backend import Array
 from minidl.draw import Draw
 from minidl.op import Cost, Op, Problem
 from minidl.ops.gemm import add_rows, gemm
+from minidl.ops.linear import cuda
 from minidl.ops.matmul import rows
 from minidl.receptive_field import everything_in_a_row
 from minidl.signature import Shape
@@ -94,3 +98,4 @@ linear = Op(
     sees=everything_in_a_row,
 )
 linear.kernel("gemm", forward, backward, sliced=False)
+linear.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE, sliced=False, precisions=())
