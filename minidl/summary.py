@@ -30,6 +30,7 @@ LEGEND = (
     "sees: how many rows (x columns) of the image one position of the output depends on",
 )
 IN_TRAINING = "*: called in training alone; saved bytes: what the tape keeps for backward, counted once"
+BATCH_NORM = dict.fromkeys(("batch_norm_inference", "batch_norm_relu"), "batch_norm")  # ops that do its work, by one name
 AUXILIARY = "auxiliary: parameters that predicting does not use, not in the total"
 
 
@@ -180,7 +181,7 @@ def _calls(rows: Iterable[Layer] | Iterable[Saved]) -> Iterator[tuple[str, str, 
     """(module, op, which of its calls of that op): by this a layer of one pass is found in another."""
     count: Counter = Counter()
     for row in rows:
-        call = row.name, row.op.removesuffix("_inference")  # batch norm's other op
+        call = row.name, BATCH_NORM.get(row.op, row.op)
         count[call] += 1
         yield *call, count[call]
 

@@ -99,7 +99,7 @@ class PlainBlock(nn.Module):
 
     def branch(self, x):
         """F, what is learned: [N, channels, H, W] -> [N, width, P, Q]."""
-        return self.bn2(self.conv2(minidl.relu(self.bn1(self.conv1(x)))))
+        return self.bn2(self.conv2(self.bn1(self.conv1(x), relu=True)))
 
     def joined(self, x):
         """What the last ReLU is given."""
@@ -174,7 +174,7 @@ class AlphaBlock(ResidualBlock):
 
     def branch(self, x):
         """F, what is learned: [N, channels, H, W] -> [N, width, P, Q]."""
-        x = self.pool(minidl.relu(self.bn1(self.conv1(x))))
+        x = self.pool(self.bn1(self.conv1(x), relu=True))
         return self.bn2(self.conv2(x))
 
     def forward(self, x, far=None):
@@ -473,7 +473,7 @@ class AlphaNet(nn.Module):
         """Images [N, 3, H, W] to scores [N, classes], or with an angular loss to features; in training with auxiliary heads
         to a tuple of these, the main one first."""
         nn.check_images(self, x, self.least)
-        x = self.maxpool(minidl.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
         ends = []  # of each stage, what its head looks at
         for name in self.stages:
             x = minidl.relu(x) if ends and not self.softmax else x

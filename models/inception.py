@@ -39,7 +39,7 @@ class ConvNormReLU(nn.Module):
 
     def forward(self, x):
         """[N, channels, H, W] -> [N, width, P, Q]."""
-        return minidl.relu(self.bn(self.conv(x)))
+        return self.bn(self.conv(x), relu=True)
 
 
 class Supervised(nn.Module):

@@ -88,13 +88,14 @@ class BasicBlock(nn.Module):
             return None
         return nn.Sequential(conv(channels, width, 1, stride), nn.BatchNorm2d(width))
 
-    def residual(self, x):
-        """What the block adds to x: [N, channels, H, W] -> [N, width, P, Q]."""
-        return self.bn2(self.conv2(minidl.relu(self.bn1(self.conv1(x)))))
+    def passed(self, x):
+        """What came in, as it is added: [N, channels, H, W] -> [N, width, P, Q]."""
+        return x if self.downsample is None else self.downsample(x)
 
     def forward(self, x):
-        """ReLU(what is learned + what came in)."""
-        return minidl.relu(self.residual(x) + (x if self.downsample is None else self.downsample(x)))
+        """ReLU(what is learned + what came in): [N, channels, H, W] -> [N, width, P, Q]."""
+        y = self.bn1(self.conv1(x), relu=True)
+        return self.bn2(self.conv2(y), relu=True, residual=self.passed(x))
 
 
 class PaddedBlock(BasicBlock):
@@ -111,9 +112,8 @@ class PlainBlock(BasicBlock):
     def shortcut(self, channels, width, stride):
         """None at all."""
 
-    def forward(self, x):
-        """Only what is learned."""
-        return minidl.relu(self.residual(x))
+    def passed(self, x):
+        """Nothing is added."""
 
 
 class Bottleneck(BasicBlock):
@@ -129,11 +129,11 @@ class Bottleneck(BasicBlock):
         self.conv3, self.bn3 = conv(width, 4 * width, 1), nn.BatchNorm2d(4 * width)
         self.downsample = self.shortcut(channels, 4 * width, stride)
 
-    def residual(self, x):
-        """What the block adds to x: [N, channels, H, W] -> [N, 4 width, P, Q]."""
-        x = minidl.relu(self.bn1(self.conv1(x)))
-        x = minidl.relu(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+    def forward(self, x):
+        """ReLU(what is learned + what came in): [N, channels, H, W] -> [N, 4 width, P, Q]."""
+        y = self.bn1(self.conv1(x), relu=True)
+        y = self.bn2(self.conv2(y), relu=True)
+        return self.bn3(self.conv3(y), relu=True, residual=self.passed(x))
 
 
 class BottleneckV1(Bottleneck):
@@ -168,7 +168,7 @@ class Staged(nn.Module):
 
     def stem(self, x):
         """Images to the first maps."""
-        return minidl.relu(self.bn1(self.conv1(x)))
+        return self.bn1(self.conv1(x), relu=True)
 
     def forward(self, x):
         """Images [N, 3, H, W] to scores [N, classes]."""
@@ -205,7 +205,7 @@ class ResNet(Staged):
 
     def stem(self, x):
         """A quarter of the height and width before the first block."""
-        x = minidl.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x), relu=True)
         return minidl.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
     @property

@@ -8,7 +8,7 @@ import pytest
 
 import minidl
 from minidl import cuda
-from minidl.ops import columns
+from minidl.ops import columns, rows
 from minidl.signature import ShapeError
 from minidl.tensor import Tensor
 
@@ -48,6 +48,23 @@ def test_a_large_mean_costs_no_accuracy() -> None:
     exact = (exact - exact.mean(axis=(0, 2, 3), keepdims=True)) / np.sqrt(exact.var(axis=(0, 2, 3), keepdims=True) + 1e-5)
     np.testing.assert_allclose(y.numpy(), exact, atol=2e-3)
     np.testing.assert_allclose(var.numpy(), x.astype(np.float64).var(axis=(0, 2, 3)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("then", ["nothing", "relu", "residual and relu"])
+def test_rows_are_taken_some_at_a_time(then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four rows three, and then the last; against the plain formulas."""
+    arrays = [RNG.normal(size=shape) for shape in ((3, 5, 4, 7), 5, 5, (3, 5, 4, 7))][: 4 if "residual" in then else 3]
+    dy, op = RNG.normal(size=(3, 5, 4, 7)), minidl.batch_norm if then == "nothing" else minidl.batch_norm_relu
+    monkeypatch.setattr(rows, "BLOCK", 3 * 105)
+    assert rows.blocks(rows.as_rows(arrays[0])) == [slice(0, 3), slice(3, 6)]
+    some, plain = ([Tensor(a, True) for a in arrays] for _ in range(2))
+    op(*some)[0].backward(dy)
+    with minidl.batch_norm.using("two_pass"):
+        y = minidl.batch_norm(*plain[:3])[0]
+    y = y + plain[3] if "residual" in then else y
+    (y if then == "nothing" else minidl.relu(y)).backward(dy)
+    for a, b in zip(some, plain, strict=True):
+        np.testing.assert_allclose(a.grad, b.grad, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("offset", [0, 3000])

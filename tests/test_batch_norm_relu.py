@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import nn, recompute
+from minidl import jit, nn, recompute
 from minidl.modes import listening
 from minidl.signature import ShapeError
 from minidl.tensor import Tensor
 
-KERNELS = [
+OF_HALF = [
     "sums",
     pytest.param("cuda", marks=pytest.mark.skipif(emulation.problem() is not None, reason=f"emulation: {emulation.problem()}")),
+]
+KERNELS = [
+    *OF_HALF,
+    pytest.param("compiled", marks=pytest.mark.skipif(jit.missing() is not None, reason=f"compiled: {jit.missing()}")),
 ]
 
 
@@ -83,7 +87,7 @@ def test_nan_is_not_rectified_away(kernel: str) -> None:
     assert np.isnan(y).tolist() == [[False, False], [True, False], [False, False]]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", OF_HALF)
 def test_float16_is_computed_in_float32(kernel: str) -> None:
     """A sum of 307,200 is infinite in float16."""
     x = np.full((300, 1, 16, 16), 3.0, np.float16)
@@ -94,7 +98,7 @@ def test_float16_is_computed_in_float32(kernel: str) -> None:
     assert all(a is None or a.dtype in (np.float16, np.float32) for a in saved)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", OF_HALF)
 def test_a_half_z_is_not_rounded_before_the_residual(kernel: str) -> None:
     """z = -1000.25 and 1000.25, which float16 rounds to 1000: with a residual of 1000 that would be 0 or 2000."""
     x, bias = np.array([[-1.0], [1.0]], np.float16), None

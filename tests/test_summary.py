@@ -175,7 +175,8 @@ def test_memory_adds_a_column_and_the_rows_of_training() -> None:
     assert next(line for line in lines if line[:1] == ["total"])[-1] == f"{table.memory.saved:,}"
 
 
-def test_batch_norm_of_training_and_of_predicting_is_one_layer() -> None:
+@pytest.mark.parametrize("then", [{}, {"relu": True}], ids=str)
+def test_batch_norm_of_training_and_of_predicting_is_one_layer(then: dict[str, bool]) -> None:
     class Normed(Aided):
         input_shape = (1, 8, 8)
 
@@ -183,7 +184,7 @@ def test_batch_norm_of_training_and_of_predicting_is_one_layer() -> None:
             self.conv, self.bn, self.output = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, classes)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.output(minidl.global_avg_pool2d(self.bn(self.conv(x))).flatten(1))
+            return self.output(minidl.global_avg_pool2d(self.bn(self.conv(x), **then)).flatten(1))
 
     table = replace(summarise(Normed()), memory=forecast(Normed(), batch_size=5))
     saved, more = table.saved(table.memory)

@@ -45,7 +45,8 @@ NAMED = [(op, name) for op in OPS.values() for name in op.workloads if name.part
 
 # what a benchmark times with the shapes of every net that has such a layer
 POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d")
-LAYERS = ("conv2d", "linear", *POOLS, "lrn", "batch_norm", "batch_norm_inference", "dropout", "stochastic_pool2d")
+LAYERS = ("conv2d", "linear", *POOLS, "lrn", "dropout", "stochastic_pool2d")
+LAYERS += ("batch_norm", "batch_norm_relu", "batch_norm_inference")
 
 
 class Call(Table):

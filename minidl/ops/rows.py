@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from minidl.backend import Array, xp_of
+from minidl.ops.columns import column_sums
+from minidl.ops.gemm import by_own_kernel
 
 LENGTH = 4096  # numbers in a row, where pixels and channels allow it
+BLOCK = 1 << 18  # numbers in a block of rows: 1 MB of float32, so that what is computed from them stays in the cache
 
 
 def as_rows(x: Array) -> Array:
@@ -34,9 +39,16 @@ def along(a: Array, X: Array) -> Array:
     return xp_of(a).tile(a, X.shape[1] // len(a))
 
 
+def blocks(X: Array) -> list[slice]:
+    """The rows, some at a time, for a chain of steps whose results between need no memory then; on a GPU all at once."""
+    some = max(1, BLOCK // X.shape[1]) if type(X) is np.ndarray else len(X)
+    return [slice(r, r + some) for r in range(0, len(X), some)]
+
+
 def channel_sums(X: Array, C: int) -> Array:
     """sum of each channel [C], by BLAS."""
-    return (xp_of(X).ones(len(X), dtype=X.dtype) @ X).reshape(-1, C).sum(axis=0)
+    sums = column_sums(X) if by_own_kernel(X) else xp_of(X).ones(len(X), dtype=X.dtype) @ X
+    return sums.reshape(-1, C).sum(axis=0)
 
 
 def channel_guess(X: Array, C: int) -> Array:
@@ -48,4 +60,5 @@ def channel_guess(X: Array, C: int) -> Array:
 
 def channel_products(X: Array, Y: Array, C: int) -> Array:
     """sum of X * Y of each channel [C]; the product is never in memory."""
-    return xp_of(X).einsum("rc,rc->c", X, Y).reshape(-1, C).sum(axis=0)
+    sums = column_sums(X, Y) if by_own_kernel(X, Y) else xp_of(X).einsum("rc,rc->c", X, Y)
+    return sums.reshape(-1, C).sum(axis=0)

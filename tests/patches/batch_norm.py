@@ -35,18 +35,6 @@ def columns(old: str, new: str, law: str) -> Patch:
     return cuda(old, new, law, "minidl.ops.columns", "minidl.ops.batch_norm.cuda")
 
 
-def relu(old: str, new: str, law: str) -> Patch:
-    return Patch("batch_norm_relu[sums]", old, new, law, "minidl.ops.batch_norm_relu")
-
-
-def relu_in_cuda(old: str, new: str, law: str) -> Patch:
-    return Patch("batch_norm_relu[cuda]", old, new, law, "batch_norm_relu.cu", "minidl.ops.batch_norm_relu.cuda")
-
-
-def relu_cuda(old: str, new: str, law: str) -> Patch:
-    return Patch("batch_norm_relu[cuda]", old, new, law, "minidl.ops.batch_norm_relu.cuda")
-
-
 def inference(old: str, new: str, law: str) -> Patch:
     return Patch("batch_norm_inference[scale_and_shift]", old, new, law, "minidl.ops.batch_norm_inference")
 
@@ -62,7 +50,7 @@ def alpha(old: str, new: str, law: str) -> Patch:
 PATCHES = [
     compiled("own = guess + first / m", "own = first / m", "forward_is_the_definition"),
     compiled("second - first * first / m", "second", "forward_is_the_definition"),
-    compiled("(var + eps) ** -0.5\n    a, y", "var ** -0.5\n    a, y", "forward_is_the_definition"),
+    compiled("(var + eps) ** -0.5\n\n", "var ** -0.5\n\n", "forward_is_the_definition"),
     compiled("along(b, X)", "along(-b, X)", "backward_is_the_derivative"),
     compiled("inverse_std * product", "product", "backward_is_the_derivative"),
     compiled("- b * mean", "+ b * mean", "backward_is_the_derivative"),
@@ -103,40 +91,6 @@ PATCHES = [
     cuda("as_rows(dy)", "dy.ravel('K').reshape(as_rows(x).shape)", "strides_do_not_matter"),
     columns("xp.ascontiguousarray(a)", "a", "strides_do_not_matter"),
     columns("xp.full(C, value,", "xp.full(C, 1 - value,", "forward_is_the_definition"),
-    relu("        z += residual", "        z -= residual", "forward_is_the_definition"),
-    relu("clip(z, 0, math.inf", "clip(z, -1, math.inf", "forward_is_the_definition"),
-    relu("(widen(x), weight, bias, eps", "(widen(x), weight, None, eps", "forward_is_the_definition"),
-    relu("inverse_std, y), aux", "inverse_std, y), aux[::-1]", "forward_is_the_definition"),
-    relu("(y > 0)", "(y >= 0)", "backward_is_the_derivative"),
-    relu("(g, tuple(of_batch_norm)", "(dy, tuple(of_batch_norm)", "backward_is_the_derivative"),
-    relu("*grads, g if", "*grads, dy if", "backward_is_the_derivative"),
-    relu("g if needs[3] else None", "g", "backward_is_the_derivative"),
-    relu("if any(needs[:3]):", "if needs[0]:", "backward_is_the_derivative"),
-    relu("(y > 0).astype(dy.dtype) * dy", "(y * dy > 0).astype(dy.dtype) * dy", "backward_is_linear_and_repeatable"),
-    relu("    *of_batch_norm, y = saved\n", "    *of_batch_norm, y = saved\n    dy *= y > 0\n", "arguments_are_left_alone"),
-    relu("        z += residual", "        residual += z\n        z = residual", "arguments_are_left_alone"),
-    relu("y = narrow(xp_of", "y = (xp_of", "float_types_are_kept"),
-    relu("(y > 0).astype(dy.dtype)", "(y > 0).astype(float)", "float_types_are_kept"),
-    relu("(y > 0).astype", "np.greater(y, 0).astype", "array_library_does_not_matter"),
-    relu_in_cuda("return a * (x - mean) + b", "return a * (x - mean)", "forward_is_the_definition"),
-    relu_in_cuda("value <= 0 ? 0 : value", "value", "forward_is_the_definition"),
-    relu_in_cuda("added ? residual[i] : (T)0", "added ? (T)0 : residual[i]", "forward_is_the_definition"),
-    relu_in_cuda("(added ? (A)at.y : z(at.x)) > 0", "z(at.x) > 0", "backward_is_the_derivative"),
-    relu_in_cuda("(added ? (A)at.y : z(at.x)) > 0", "(A)at.x > z.mean", "backward_is_the_derivative"),
-    relu_in_cuda("dresidual[i] = g;", "dresidual[i] = at.dy;", "backward_is_the_derivative"),
-    relu_in_cuda("sum += g;", "sum += (A)at.dy;", "backward_is_the_derivative"),
-    relu_in_cuda("product * inverse_std[c];", "product;", "backward_is_the_derivative"),
-    relu_in_cuda("g = z(at.x) > 0 ? (A)at.dy : 0;", "g = at.dy;", "backward_is_the_derivative"),
-    relu_in_cuda("- level - slope", "- slope", "backward_is_the_derivative"),
-    relu_in_cuda(
-        "slope = inverse_std[c] * dweight[c] / M", "slope = (dweight[c] + 1) / M", "backward_is_linear_and_repeatable"
-    ),
-    relu_cuda("to_x(masked, X", "to_x(G, X", "backward_is_the_derivative"),
-    relu_cuda("needs[0] and y is None", "needs[0]", "backward_is_the_derivative"),
-    relu_cuda("as_images(masked, x) if needs[3] else None", "as_images(masked, x)", "backward_is_the_derivative"),
-    relu_cuda("(as_rows(y), xp_of(X).empty_like(X))", "(as_rows(y), G)", "arguments_are_left_alone"),
-    relu_cuda("else as_rows(residual)", "else residual.copy()", "forward_is_the_definition"),
-    relu_cuda("narrow(dbias, dy)", "dbias", "float_types_are_kept"),
     training("var = (centred * centred).mean(axis=axes)", "var = wide.var(axis=axes, ddof=1)", "forward_is_the_definition"),
     training(
         "return narrow(y, x), (x, weight, mean, inverse_std), (mean, var)",
@@ -181,11 +135,12 @@ PATCHES = [
     sums("along(-a * mean if", "along(0 * mean if", "forward_is_the_definition"),
     sums("a * inverse_std * dweights / M", "a * dweights / M", "backward_is_the_derivative"),
     sums("-a * dbiases / M - b * mean", "-a * dbiases / M", "backward_is_the_derivative"),
-    sums("X - along(mean, X), C)", "X, C)", "backward_is_the_derivative"),
+    sums("X[some] - middle, C)", "X[some], C)", "backward_is_the_derivative"),
+    sums("dx = g if spent else xp.empty_like(X)", "dx = g", "arguments_are_left_alone"),
     sums("if needs[0] or needs[1]:", "if needs[1]:", "backward_is_the_derivative"),
     sums(
         "dbias = None, None, channel_sums(g, C)",
-        "dbias = None, None, channel_sums(g + eps, C)",
+        "dbias = None, None, channel_sums(g + 1, C)",
         "backward_is_linear_and_repeatable",
     ),
     sums("    centred = X - along(guess, X)\n", "    X -= along(guess, X)\n    centred = X\n", "arguments_are_left_alone"),

@@ -16,10 +16,10 @@ Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm f
 
 from __future__ import annotations
 
-from minidl.backend import Array
+from minidl.backend import Array, xp_of
 from minidl.lockstep import Steps, in_step
 from minidl.ops.half import narrow, widen
-from minidl.ops.rows import along, as_images, as_rows, channel_guess, channel_products, channel_sums
+from minidl.ops.rows import along, as_images, as_rows, blocks, channel_guess, channel_products, channel_sums
 
 
 @in_step
@@ -39,18 +39,29 @@ def forward(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -
 
 @in_step
 def backward(dy: Array, saved: tuple, needs: tuple, *, eps: float) -> Steps:
+    return (yield from gradients(dy, saved, needs))
+
+
+def gradients(dy: Array, saved: tuple, needs: tuple, *, spent: bool = False) -> Steps:
+    """What backward returns, some rows at a time; spent: dx may take the memory of dy, which is nobody else's."""
     x, weight, mean, inverse_std = saved
     X, g, (m, C) = as_rows(widen(x)), as_rows(widen(dy)), (x.size // x.shape[1], x.shape[1])
     dx, dweight, dbias = None, None, channel_sums(g, C)
     if needs[0] or needs[1]:
-        dweight = inverse_std * channel_products(g, X - along(mean, X), C)
+        middle = along(mean, X)
+        dweight = inverse_std * sum(channel_products(g[some], X[some] - middle, C) for some in blocks(X))
     if needs[0]:
         M, dweights, dbiases = yield m, dweight, dbias
         a = inverse_std if weight is None else weight * inverse_std
         b = -a * inverse_std * dweights / M
-        dx = X * along(b, X)
-        dx += along(-a * dbiases / M - b * mean, X)
-        dx += g * along(a, X)
+        a, b, c = (along(factor, X) for factor in (a, b, -a * dbiases / M - b * mean))
+        xp = xp_of(X)
+        dx = g if spent else xp.empty_like(X)
+        for some in blocks(X):
+            rest = X[some] * b
+            rest += c
+            xp.multiply(g[some], a, out=dx[some])
+            dx[some] += rest
         dx = narrow(as_images(dx, x), dy)
     return dx, narrow(dweight, dy) if needs[1] else None, narrow(dbias, dy) if needs[2] else None
 

@@ -12,7 +12,8 @@
 As three ops the maps between them would be written and read again, and all be on the tape. At the kink the gradient is 0, as
 relu's. nn.BatchNorm2d(C)(x, relu=True, residual=r) calls it in training.
 
-Kernels: `sums` (the formulas, on batch_norm's own steps), `cuda` (on a GPU: all in the passes that batch norm makes anyway).
+Kernels: `sums` (the formulas, on batch_norm's own steps), `compiled` (in loops, all in the passes that batch norm makes
+anyway), `cuda` (the same on a GPU). Without a residual these two keep no y: its sign is computed again.
 
 >>> y, mean, var = minidl.batch_norm_relu([[1.0], [5.0]], residual=[[3.0], [4.0]], eps=0.0)
 >>> y.numpy().tolist()  # batch norm gives -1 and 1
@@ -34,7 +35,7 @@ from minidl.draw import Draw
 from minidl.lockstep import Steps, in_step, steps_of
 from minidl.op import Cost, Op, Problem
 from minidl.ops.batch_norm import WORKLOADS, all_but_channels, along_channels, batch_norm, sums
-from minidl.ops.batch_norm_relu import cuda
+from minidl.ops.batch_norm_relu import compiled, cuda
 from minidl.ops.half import narrow, widen
 from minidl.receptive_field import everything
 from minidl.signature import Shape, ShapeError, brackets
@@ -54,7 +55,7 @@ def backward(dy: Array, saved: tuple, needs: tuple, *, eps: float) -> Steps:
     *of_batch_norm, y = saved
     g, grads = (y > 0).astype(dy.dtype) * dy, (None, None, None)
     if any(needs[:3]):
-        grads = yield from steps_of(sums.backward)(g, tuple(of_batch_norm), needs[:3], eps=eps)
+        grads = yield from sums.gradients(g, tuple(of_batch_norm), needs[:3], spent=not needs[3])
     return *grads, g if needs[3] else None
 
 
@@ -100,6 +101,16 @@ def problem(d: Draw) -> Problem:
     return Problem((x, weight, bias, residual), attrs)
 
 
+WITH_RESIDUAL = {
+    "googlenet.conv3": False,
+    "inception_v3.6b": False,
+    "resnet50.bn1": False,
+    "resnet50.layer1": True,
+    "resnet50.layer4": True,
+    "resnet20.layer1": True,
+    "alphanet.32.stage2": False,
+}
+
 batch_norm_relu = Op(
     "batch_norm_relu",
     "x[N,C,...] weight[C]? bias[C]? residual[N,C,...]? -> y[N,C,...]; mean[C] var[C]",
@@ -109,12 +120,10 @@ batch_norm_relu = Op(
     attrs={"eps": 1e-5},
     shape=shape,
     batched=False,
-    workloads={
-        f"size of {name}": {**WORKLOADS[name], "residual": residual}
-        for name, residual in (("resnet50.bn1", False), ("resnet50.layer1", True), ("resnet50.layer4", True))
-    },
+    workloads={name: {**WORKLOADS[name], "residual": residual} for name, residual in WITH_RESIDUAL.items()},
     cost=lambda x, weight=None, bias=None, residual=None, **_: Cost(other=(8 if residual is None else 9) * math.prod(x)),
     sees=everything,
 )
 batch_norm_relu.kernel("sums", forward, backward)
+batch_norm_relu.kernel("compiled", compiled.forward, compiled.backward, compiles="sums", half=False)
 batch_norm_relu.kernel("cuda", cuda.forward, cuda.backward, source=cuda.SOURCE)
