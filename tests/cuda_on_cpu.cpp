@@ -18,6 +18,8 @@ static jmp_buf scheduler, turns[MOST_THREADS];
 static char stacks[MOST_THREADS][STACK] __attribute__((aligned(64)));
 static bool finished[MOST_THREADS], started[MOST_THREADS], moved;
 static const char* broken;  // what is wrong with the kernel, if something is
+static const size_t* ends;  // where each array begins and ends, of so many
+static int arrays;
 static void (*work)(void*);
 static void* with;
 static std::vector<Copy> begun[MOST_THREADS];
@@ -39,7 +41,16 @@ static void meet(Meeting& meeting, int of) {
 void meet_block() { meet(of_block, blockDim.x); }
 void meet_warp() { meet(of_warp[threadIdx.x / 32], min(32u, blockDim.x - threadIdx.x / 32 * 32)); }
 
+extern "C" void arrays_lie(const size_t* there, int count) { ends = there, arrays = count; }
+
+static bool within_an_array(size_t from, int bytes) {
+    for (int i = 0; i < arrays; i++)
+        if (ends[2 * i] <= from && from + bytes <= ends[2 * i + 1]) return true;
+    return false;
+}
+
 void copy_later(void* shared, const void* global, int bytes) {
+    if (global && !within_an_array((size_t)global, bytes)) broken = "cp.async: what it copies lies in no array";
     if ((size_t)shared % bytes || (size_t)global % bytes) broken = "cp.async: an address is not aligned";
     begun[threadIdx.x].push_back({shared, global, bytes});
 }

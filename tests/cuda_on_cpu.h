@@ -54,7 +54,8 @@ template <class V> V __shfl_down_sync(unsigned, V value, int by) {
 inline float kept(float x, unsigned drop) {  // the nearest number with so many bits less
     unsigned bits;
     __builtin_memcpy(&bits, &x, 4);
-    bits = (bits + (1u << (drop - 1))) & ~((1u << drop) - 1);
+    unsigned even = drop == 16 ? bits >> drop & 1 : 1;  // halfway bf16 goes to the even one, tf32 away from 0
+    bits = (bits + (1u << (drop - 1)) - 1 + even) & ~((1u << drop) - 1);
     __builtin_memcpy(&x, &bits, 4);
     return x;
 }

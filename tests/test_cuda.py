@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -206,6 +207,23 @@ def test_what_is_written_beyond_an_array_is_told(tmp_path: Path, place: int) -> 
     text = 'extern "C" __global__ void beyond(const T* x, T* y) { y[threadIdx.x ? (int)threadIdx.x : PLACE] = x[threadIdx.x]; }'
     with pytest.raises(emulation.Wrong, match="beyond: argument 1 is written to beyond its ends"):
         launched(tmp_path, text, "beyond", images(64), block=64, PLACE=place)
+
+
+@emulated
+@pytest.mark.parametrize(("shared", "enough"), [(256, True), (252, False), (0, False)])
+def test_shared_memory_that_nobody_asked_for_is_told(tmp_path: Path, shared: int, enough: bool) -> None:
+    text = TURNED.replace("    __shared__ T shared[B];\n", "    T* shared = (T*)pool;\n")
+    text, x = "extern __shared__ unsigned char pool[];" + text, images(2, 64)
+    with nullcontext() if enough else pytest.raises(emulation.Wrong, match=f"turned: shared .* beyond the {shared} bytes"):
+        np.testing.assert_array_equal(launched(tmp_path, text, "turned", x, block=64, B=64, shared=shared), x[:, ::-1])
+
+
+@emulated
+@pytest.mark.parametrize("more", [(), (1, 2), (1.5,)])
+def test_what_a_kernel_does_not_take_is_told(tmp_path: Path, more: tuple) -> None:
+    (tmp_path / "some.cu").write_text('extern "C" __global__ void takes(T* __restrict__ x, int places) { x[0] = places; }')
+    with pytest.raises(emulation.Wrong, match=r"takes: its 2 parameters are \['array', 'int'\], what it got is \['array'"):
+        cuda.Source(str(tmp_path / "some.py"), "some.cu").launch("takes", 1, images(4), *more)
 
 
 @emulated
