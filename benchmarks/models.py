@@ -6,6 +6,7 @@
     python -m benchmarks.models resnet50 --profile                              where our time goes, op by op
     python -m benchmarks.models googlenet --compiled                            with and without compiled kernels
     python -m benchmarks.models vgg16 --batch 64 --device cuda --precision tf32 --rivals torch    on a GPU, on tensor cores
+    python -m benchmarks.models resnet50 --device cuda --captured               also with steps that are CUDA graphs
 
 Every rival has a process of its own with the same number of threads, the same weights and the same images. First all do one
 pass with dropout off, in float32: where the first loss or a first gradient differs, nothing is timed. In a lower precision they
@@ -20,6 +21,8 @@ order (benchmarks/stats.py), at forward pass with loss, backward pass, and SGD w
                  interval (sign test)
     x tuned      the same beside PyTorch without page faults and with fused SGD (benchmarks/rivals/names.py)
     memory       our peak over PyTorch's, of the layout in 'x torch'
+
+Of a captured step forward and backward are one launch, whose time stands under 'backward'.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ from benchmarks.worker import RivalFailed, Worker, rest
 
 OURS, THEIRS = "benchmarks.rivals.minidl_nets:MinidlNets", "benchmarks.rivals.torch_nets:TorchNets"
 PHASES = ("forward", "backward", "optimiser", "step")
-COMPILED = "minidl-compiled"
-OURS_NAMES = ("minidl", COMPILED)
+COMPILED, CAPTURED = "minidl-compiled", "minidl-captured"
+OURS_NAMES = ("minidl", COMPILED, CAPTURED)
 SMALL = "lenet"  # the net of the warm-up
 TURN = 0.3  # seconds of steps in a turn, at least
 TABLE = report.Table(
@@ -60,6 +63,8 @@ def main(words: list[str] | None = None) -> int:
     args = parser().parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         try:
+            if args.captured and args.device == "cpu":
+                raise CannotStart("--captured is for a GPU; leave it out, or use --device cuda")
             bench = Bench(args, Path(folder))
             bench.meet()
         except (CannotStart, RivalFailed) as error:
@@ -99,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
         help="draw batch size against images/s; without --batch, of five sizes",
     )
     p.add_argument("--compiled", action="store_true", help="with a second minidl, whose loops Numba compiles")
+    p.add_argument("--captured", action="store_true", help="with one more minidl, whose steps are CUDA graphs (on a GPU)")
     p.add_argument("--profile", action="store_true", help="show where our time goes, op by op")
     return p
 
@@ -147,6 +153,8 @@ class Bench:
         workers = {"minidl": stack.enter_context(Worker(OURS, **start, **ours))}
         if self.args.compiled:
             workers[COMPILED] = stack.enter_context(Worker(OURS, compiled=True, **start))
+        if self.args.captured:
+            workers[CAPTURED] = stack.enter_context(Worker(OURS, captured=True, **start, **ours))
         for name in self.args.rivals:
             workers[name] = stack.enter_context(Worker(THEIRS, **names.options(name), **start))
         return workers
@@ -185,7 +193,7 @@ class Bench:
         for row in rows:
             if row["rival"] in OURS_NAMES:
                 row |= ratios(row["rival"], laps, peaks)
-                if self.args.profile:
+                if self.args.profile and row["rival"] != CAPTURED:  # Python passes through none of its ops
                     row["profile"] = workers[row["rival"]].call("profile")
         yield from rows
 

@@ -13,6 +13,7 @@ is short and says its maths, its shapes and its source at the top.
     8. data/, train.py            images in, curves out
     9. backend.py, random.py      NumPy or CuPy; randomness as an input
    10. executor.py, recompute.py  the one line every kernel call passes; time for memory
+   11. cuda/, capture.py          kernels of a GPU's own; a step as one launch
 
 Functions live here: `minidl.conv2d(x, w, padding=1)`. Layers are in `minidl.nn`, update rules in `minidl.optim`.
 The examples in the docstrings begin after `import minidl` and `from minidl import Tensor, data, nn, optim`.
@@ -20,8 +21,19 @@ The examples in the docstrings begin after `import minidl` and `from minidl impo
 
 from minidl import data, nn, optim, random
 from minidl.allocator import keep_memory
+from minidl.capture import capture
 from minidl.gradcheck import gradcheck
-from minidl.modes import compiled, detect_anomaly, enable_grad, grad_enabled, no_grad, precision, shapes_only, threads
+from minidl.modes import (
+    compiled,
+    detect_anomaly,
+    enable_grad,
+    grad_enabled,
+    no_grad,
+    own_products,
+    precision,
+    shapes_only,
+    threads,
+)
 from minidl.op import OPS, Cost, Kernel, Op, Problem
 from minidl.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, relu6, sigmoid, silu, softplus, tanh
 from minidl.ops.activations import hardtanh as hard_tanh
@@ -127,6 +139,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "binary_step",
     "broadcast_to",
+    "capture",
     "clip",
     "compiled",
     "concat",
@@ -185,6 +198,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "own_products",
     "pad",
     "permute",
     "piecewise_linear",

@@ -57,7 +57,8 @@ def smaller_batch(model: Model, recipe: Recipe, there: Room | None) -> str:
         largest = max(1, recipe.batch_size // 2)
     parts = -(-recipe.batch_size // largest)
     same = f", or --batch-size {-(-recipe.batch_size // parts)} --accumulate {parts * recipe.accumulate} for steps as before"
-    return f"the largest batch that would fit is about {largest}: --batch-size {largest}{same if parts > 1 else ''}"
+    more = same if parts > 1 and not recipe.capture else ""  # a captured step is of one batch
+    return f"the largest batch that would fit is about {largest}: --batch-size {largest}{more}"
 
 
 def largest_batch(model: Model, recipe: Recipe, most: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from minidl import derivative
 from minidl.backend import to_numpy
 from minidl.modes import no_grad
-from minidl.random import Stream, stream, using_stream
+from minidl.random import stream, using_stream
 from minidl.signature import brackets
 from minidl.tensor import Tensor
 
@@ -42,13 +42,13 @@ def gradcheck(function: Callable[..., Tensor], *inputs: Any, seed: int = 0, dire
     checked = [i for i, p in enumerate(points) if isinstance(p, Tensor) and p.requires_grad]
     if not checked:
         raise ValueError("gradcheck: no input has requires_grad=True, so there is no gradient to check")
-    start = Stream(stream().seed, stream().position)
+    start = stream().fork()
 
     if directions < 1:
         raise ValueError(f"gradcheck: directions must be 1 or more, got {directions}")
 
     def run(values: list[Any]) -> Tensor:
-        with using_stream(Stream(start.seed, start.position)):
+        with using_stream(start.fork()):
             return function(*values)
 
     out = run(points)

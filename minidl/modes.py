@@ -28,6 +28,8 @@ class Modes(NamedTuple):
     compiled: bool = False  # do compiled kernels take the place of the plain ones?
     images: int | None = None  # how many images has a slice? None: as many as the executor thinks best
     precision: str = "float32"  # of the factors of matrix products and convolutions: a name in PRECISIONS
+    own_products: bool = False  # are a GPU's matrix products taken by a kernel of ours instead of cuBLAS?
+    recording: bool = False  # is `capture` noting down what is launched?
 
 
 MOST_THREADS = 1024
@@ -127,7 +129,8 @@ def precision(name: str) -> AbstractContextManager[None]:
     Products are exact and their sums float32; arrays stay float32, and so do weights: they are their own master weights, and
     the loss needs no scaling. What is no product (norms, softmax, pooling, sums) is float32 as ever. On a GPU the tensor cores
     do it, some six times as fast; on the CPU the factors are rounded first, which shows what it does to a training and gains
-    nothing. It must hold around backward() too. float16 is another matter, a type of arrays: `minidl train --precision fp16`.
+    nothing. backward() computes as its forward pass did. float16 is another matter, a type of arrays:
+    `minidl train --precision fp16`.
 
     >>> third = Tensor([[1 / 3]])
     >>> with minidl.precision("bf16"):
@@ -140,9 +143,33 @@ def precision(name: str) -> AbstractContextManager[None]:
     return _with(precision=name)
 
 
+def own_products() -> AbstractContextManager[None]:
+    """`with own_products():` takes matrix products on a GPU by minidl's own CUDA kernel instead of cuBLAS.
+
+    A step that is captured as a CUDA graph needs it: CuPy refuses to call cuBLAS there. Factors are rounded as `precision`
+    says, as ever; sums differ by rounding. It is for floats: complex numbers (conv2d's `fft`) and integers go the usual way.
+    On the CPU it changes nothing. It must hold around backward(), too.
+
+    >>> with minidl.own_products():
+    ...     print((Tensor([[1.0, 2.0]]) @ Tensor([[3.0], [4.0]])).item())
+    11.0
+    """
+    return _with(own_products=True)
+
+
 def as_for_batch(images: int) -> AbstractContextManager[None]:
     """`with as_for_batch(128):` chooses kernels as for so many images, whatever the batch has (the forecast of memory)."""
     return _with(batch=images)
+
+
+def recording() -> AbstractContextManager[None]:
+    """`with recording():` marks the pass in which `capture` notes down what is launched."""
+    return _with(recording=True)
+
+
+def is_recording() -> bool:
+    """Is `capture` noting down what is launched? Numbers of the host stay as they are now, however often it is repeated."""
+    return modes().recording
 
 
 def replaying() -> AbstractContextManager[None]:

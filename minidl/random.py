@@ -46,6 +46,10 @@ class Stream:
         keys[:, 1] = np.arange(first, first + n, dtype=np.uint64)
         return keys
 
+    def fork(self) -> Stream:
+        """Another stream, which gives the keys that this one would give from here on."""
+        return Stream(self.seed, self.position)
+
     def generator(self) -> np.random.Generator:
         """A NumPy generator seeded by the next key, for what is drawn on the host (initialisers, shuffles)."""
         return np.random.Generator(np.random.Philox(key=self.keys(1)[0]))

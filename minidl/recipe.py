@@ -17,6 +17,7 @@ from minidl.tensor import Tensor
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}  # what `lr=None` means
 MOMENTUM = 0.9  # what `momentum=None` means, for sgd
+SWITCH = (0, 1)  # options of a field that the command line knows as --field
 HALF = "fp16"  # a precision that is a type of arrays
 MOST_LR = 1e4  # Adam moves every weight by about lr in a step: whoever asks for more has mistyped it
 
@@ -49,13 +50,14 @@ class Recipe:
         "weights and a scaled loss",
         options=(*PRECISIONS, HALF),
     )
+    capture: int = _option(0, "on a GPU, record what a step launches, as a CUDA graph, and launch it as one", options=SWITCH)
     shifts: int | None = _option(
         None,
         "training images move by up to so many pixels, 0 for none; a tenth of the image's smaller side if not given",
         least=0,
     )
     flips: int = _option(
-        0, "mirror half of the training images, chosen by chance, left to right; for photographs", options=(0, 1)
+        0, "mirror half of the training images, chosen by chance, left to right; for photographs", options=SWITCH
     )
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class Recipe:
             raise ValueError(f"momentum is an option of sgd, and the optimizer is {self.optimizer}; leave it out or choose sgd")
         if self.momentum is None and self.optimizer == "sgd":
             object.__setattr__(self, "momentum", MOMENTUM)
+        if self.capture and self.accumulate > 1:
+            raise ValueError(f"capture records a step of one batch, and accumulate is {self.accumulate}; leave one of them out")
         if self.warmup >= self.epochs and self.warmup:
             raise ValueError(f"warmup must be shorter than the training of {self.epochs} epochs, got {self.warmup}")
 
@@ -110,9 +114,9 @@ class Recipe:
 
 
 def options() -> Iterator[tuple[str, str, str]]:
-    """(name, type as text, help) of every field, for the command line."""
+    """(name, type as text or 'switch', help) of every field, for the command line."""
     for option in fields(Recipe):
-        kind = str(option.type).partition(" ")[0]
+        kind = "switch" if option.metadata["options"] == SWITCH else str(option.type).partition(" ")[0]
         choices, default = option.metadata["options"], option.default
         about = option.metadata["about"] + (f": {', '.join(choices)}" if kind == "str" else "")
         yield option.name, kind, about + (f"; default {default}" if default is not None else "")

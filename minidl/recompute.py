@@ -41,7 +41,7 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """
     if not grad_enabled():
         return function(*inputs)
-    start = Stream(stream().seed, stream().position)
+    start = stream().fork()
     with no_grad():
         out = function(*inputs)
     if not isinstance(out, Tensor) or out.requires_grad or any(out is i for i in inputs):
@@ -73,7 +73,7 @@ class _Recomputed(Node):
         return True
 
     def _again(self) -> Tensor:
-        with replaying(), enable_grad(), using_stream(Stream(self.stream.seed, self.stream.position)):
+        with replaying(), enable_grad(), using_stream(self.stream.fork()):
             return self.function(*self.inputs)
 
     def release(self) -> None:

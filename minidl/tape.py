@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.backend import Array, is_array, xp_of
 from minidl.locks import Version, lock, overlap, unlock
-from minidl.modes import anomaly_mode
+from minidl.modes import anomaly_mode, modes
 from minidl.signature import brackets
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Node:
         "kernel",
         "needs",
         "owned",
+        "precision",
         "retain",
         "saved",
         "shapes",
@@ -47,6 +48,7 @@ class Node:
 
     def __init__(self, kernel: Kernel, attrs: dict[str, Any], tensors: list[Tensor | None], saved: Any):
         self.time, self.kernel, self.attrs, self.saved = next(_clock), kernel, attrs, saved
+        self.precision = modes().precision  # of the forward pass, and so of backward wherever it is called
         self.needs: tuple[bool, ...] = ()
         self.sources: tuple[Any, ...] = ()  # a gradient flows to the node that made the input, or to the leaf
         self.shapes: tuple[tuple[int, ...], ...] = ()

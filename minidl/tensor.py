@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from minidl import backend, executor
 from minidl.backend import Array, blank, is_array, xp_of
 from minidl.locks import Version, overlap, unlocked
 from minidl.methods import Methods
-from minidl.modes import grad_enabled, modes
+from minidl.modes import grad_enabled, modes, precision
 from minidl.signature import brackets
 from minidl.tape import Node, deliver, refuse_nan
 
@@ -300,8 +300,7 @@ class Tensor(Methods):
                 node = heapq.heappop(heap)  # the latest
                 dy = node.take()
                 if not node.expand(dy, heap):
-                    grads = executor.backward(node.kernel, dy, node.saved, node.needs, node.attrs)
-                    node.pass_on(dy, grads, heap)
+                    node.pass_on(dy, _gradients(node, dy), heap)
                 if not retain_graph:
                     node.release()
                 if hear is not None:
@@ -309,6 +308,12 @@ class Tensor(Methods):
         finally:
             for node in heap:  # only after an error: leave nothing half-summed on the tape
                 node.grad, node.owned = None, False
+
+
+def _gradients(node: Node, dy: Array) -> tuple[Array | None, ...]:
+    """What the kernel's backward gives, in the precision of its forward."""
+    with nullcontext() if node.precision == modes().precision else precision(node.precision):
+        return executor.backward(node.kernel, dy, node.saved, node.needs, node.attrs)
 
 
 def record(

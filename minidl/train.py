@@ -16,22 +16,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
-from warnings import catch_warnings
 
 import numpy as np
 
 from minidl import nn, optim
-from minidl.backend import Array, to_numpy, xp_of
+from minidl.backend import Array, to_numpy
 from minidl.data import DataLoader, Splits
-from minidl.evaluation import Evaluation, chosen, evaluate, loss_of, output_of, predict, predicting, probe, right
+from minidl.evaluation import Evaluation, evaluate, loss_of, predict, predicting, probe
 from minidl.modes import anomaly_mode, precision
 from minidl.random import stream
 from minidl.recipe import HALF, Recipe
 from minidl.state import State
-from minidl.tensor import Tensor
+from minidl.step import Step, parts_of_steps
 
 __all__ = [
     "Diverged",
@@ -60,15 +59,6 @@ class Fitted(NamedTuple):
 
     metrics: list[Record]
     best_epoch: int
-
-
-class Part(NamedTuple):
-    """A batch's place in a step of the optimiser: which step of the epoch, which batch of how many, its share of the images."""
-
-    step: int
-    batch: int
-    of: int
-    share: float
 
 
 class Progress(NamedTuple):
@@ -137,6 +127,7 @@ class Training:
         )
         self.optimizer = self.recipe.build_optimizer(p for p in model.parameters() if p.requires_grad)
         self.schedule = self.recipe.build_schedule(self.optimizer)
+        self.step = Step(model, self.optimizer, self.scaler, self.recipe)
         self.metrics: list[Record] = []
         self.best_epoch = 0
         self.best_weights: Mapping[str, np.ndarray] = {}
@@ -180,13 +171,12 @@ class Training:
         parts = parts_of_steps(self.loader.sizes, self.recipe.accumulate)
         for part, (images, labels) in zip(parts, self.loader, strict=True):
             try:
-                loss, out = _step(self.model, self.optimizer, self.scaler, images, labels, self.recipe.clip, part)
+                loss, right_ones = self.step(part, images, labels)
             except FloatingPointError as error:
                 where = f"step {part.step}" + (f", batch {part.batch} of {part.of}" if part.of > 1 else "")
                 raise Diverged(self._advice(f"epoch {epoch}, {where}: {error}")) from error
             n = len(labels)
-            seen, loss_sum = seen + n, loss_sum + n * loss
-            hits = right(chosen(self.model, out), labels) + hits
+            seen, loss_sum, hits = seen + n, loss_sum + n * loss, right_ones + hits
             now = Progress(epoch, seen, loss_sum / seen, hits, time.perf_counter() - started)
             on_batch(now)
         accuracy, seconds = now.accuracy, time.perf_counter() - started
@@ -265,54 +255,3 @@ class Training:
 def _merit(record: Record) -> tuple[float, float]:
     """What makes an epoch the best."""
     return record["val_accuracy"], -record["val_loss"]
-
-
-def parts_of_steps(sizes: list[int], together: int) -> Iterator[Part]:
-    """The place of each batch, given the batches' sizes and how many make a step; those left at the end make one too.
-
-    >>> from minidl.train import parts_of_steps
-    >>> [(part.step, part.share) for part in parts_of_steps([30, 30, 20], together=2)]
-    [(1, 0.5), (1, 0.5), (2, 1.0)]
-    """
-    for step, start in enumerate(range(0, len(sizes), together), start=1):
-        group = sizes[start : start + together]
-        total = sum(group)
-        for batch, images in enumerate(group, start=1):
-            yield Part(step, batch, len(group), images / total)
-
-
-def _step(
-    model: nn.Module,
-    optimizer: optim.Optimizer,
-    scaler: optim.LossScaler | None,
-    images: Tensor,
-    labels: Array,
-    clip: float,
-    part: Part,
-) -> tuple[float, Any]:
-    """Forward, backward and, after the last batch of a step, the update. The loss and the model's output before the update.
-
-    A batch's loss is the mean over its images. Weighed by its share of them, the losses of a step add up to the mean over all,
-    and so do their gradients, which backward adds to those that are there. A scaler's factor is in them until the update; where
-    it was too large for float16, there is no update.
-    """
-    if part.batch == 1:
-        optimizer.zero_grad()
-    with np.errstate(all="ignore"):  # said once and in words, above
-        out = output_of(model, images)
-        loss = loss_of(model, out, labels)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value}")
-        scale = scaler.scale if scaler else 1.0
-        loss.backward(xp_of(loss.data).full(loss.shape, part.share * scale, dtype=loss.dtype))
-        if part.batch < part.of:
-            return value, out
-        if clip:
-            with catch_warnings(action="ignore", category=RuntimeWarning):  # of what the scaler will find
-                optim.clip_grad_norm_(model.parameters(), clip * scale, error_if_nonfinite=scaler is None)
-        if scaler:
-            scaler.step(optimizer)
-        else:
-            optimizer.step()
-    return value, out

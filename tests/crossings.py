@@ -43,7 +43,7 @@ INDEX = "minidl/ops/getitem.py beside"
 DECLARED = {
     (TO_DEVICE, KEY): "keys are drawn on the host: 16 bytes an image for each op that draws",
     (TO_DEVICE, "minidl/data/loader.py __iter__"): "the images of a batch, and their labels",
-    (TO_HOST, "minidl/train.py _step"): "the loss, once a batch: a NaN must stop the training before the update",
+    (TO_HOST, "minidl/step.py __call__"): "the loss, once a batch: a NaN must stop the training before the update",
     (TO_HOST, "minidl/train.py accuracy"): "right answers, once an epoch, and when who watches the progress asks",
     (TO_HOST, "minidl/evaluation.py _read"): "losses and answers, once each after the last batch",
     (TO_HOST, "minidl/nn/module.py state_dict"): "the weights of the best epoch, which are kept on the host",
@@ -53,12 +53,13 @@ DECLARED = {
 
 
 @contextmanager
-def watching() -> Iterator[list[Crossing]]:
-    """All crossings inside the block, in their order."""
+def watching(*kinds: str) -> Iterator[list[Crossing]]:
+    """All crossings inside the block, or what else is told of these kinds, in their order."""
     seen: list[Crossing] = []
 
     def hear(kind: str, name: str) -> None:
-        seen.append(Crossing(kind, name, _place()))
+        if kind in (kinds or (TO_DEVICE, TO_HOST, WAITS)):
+            seen.append(Crossing(kind, name, _place()))
 
     strict_xp.HEARERS.append(hear)
     try:

@@ -10,6 +10,12 @@ What on a GPU would carry numbers between host and device, or make the host wait
     to the device   from_numpy; array(), asarray(), full() and others of a list
     to the host     to_numpy, item, tolist, bool(), float(), int(), an index, a condition, printing
     waits           results whose size the device must tell first: nonzero, unique, bincount, x[mask]
+
+No crossing, but told too: what CuPy would hand to cuBLAS, which a capture of a step refuses.
+
+    a product       @, matmul, dot, einsum, tensordot
+
+What it computes is told to `NOTERS` too, so that it can be done again on the same memory (tests/strict_recording.py).
 """
 
 from __future__ import annotations
@@ -22,13 +28,36 @@ import numpy as np
 
 from minidl.backend import Library, register_library
 
-TO_DEVICE, TO_HOST, WAITS = "to the device", "to the host", "waits"
+TO_DEVICE, TO_HOST, WAITS, PRODUCT = "to the device", "to the host", "waits", "a product"
 HEARERS: list[Callable[[str, str], None]] = []  # each is told the kind of a crossing, and by which name it came
+NOTERS: list[Callable[[Callable, tuple, dict, Any], None]] = []  # each is told function, NumPy arguments, result
+BEFORE_WRITING: list[Callable[[np.ndarray], None]] = []  # each is told what is about to be edited
 
 
 def _tell(kind: str, name: str) -> None:
     for hear in HEARERS:
         hear(kind, name)
+
+
+def _compute(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """All that makes an array."""
+    args, kwargs = _unwrap(args), {name: _unwrap(value) for name, value in kwargs.items()}
+    if (out := kwargs.get("out")) is not None:
+        edit(lambda *_: function(*args, **kwargs), out)
+        return StrictArray(out)
+    result = _wrap(function(*args, **kwargs))
+    for note in NOTERS:
+        note(function, args, kwargs, result)
+    return result
+
+
+def edit(function: Callable, target: np.ndarray, *args: Any) -> None:
+    """All that writes into an array."""
+    for hear in BEFORE_WRITING:
+        hear(target)
+    function(target, *args)
+    for note in NOTERS:
+        note(function, (target, *args), {}, None)
 
 
 class StrictArray:
@@ -51,20 +80,20 @@ class StrictArray:
 
     def __getattr__(self, name: str) -> Any:
         if name in _ATTRIBUTES:
-            return _wrap(getattr(self._a, name))
+            return _compute(getattr, self, name)
         if name in _METHODS:
-            return lambda *args, **kwargs: _call(name, getattr(self._a, name), args, kwargs)
+            return lambda *args, **kwargs: _call(name, getattr(np.ndarray, name), (self, *args), kwargs)
         raise AttributeError(f"device arrays have no {name!r}")
 
     def __getitem__(self, index: Any) -> Any:
         if _has_mask(index):
             _tell(WAITS, "x[mask]")
-        return _wrap(self._a[_unwrap_index(index)])
+        return _compute(np.ndarray.__getitem__, self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if _has_mask(index) and isinstance(value, StrictArray) and value.ndim:
             _tell(WAITS, "x[mask] = array")
-        self._a[_unwrap_index(index)] = _unwrap(value)
+        edit(np.ndarray.__setitem__, self._a, _unwrap(index), _unwrap(value))
 
     def __len__(self) -> int:
         return len(self._a)
@@ -94,7 +123,8 @@ _METHODS = set(
         "reshape round squeeze std sum swapaxes take tolist trace transpose var view"
     ).split()
 )
-_READS = {"item", "tolist"}
+_READS, _EDITORS = {"item", "tolist"}, {"fill", "put_along_axis"}
+_PRODUCTS = {"dot", "einsum", "matmul", "tensordot"}
 _MAKERS, _FILLERS = {"array", "asarray", "ascontiguousarray", "atleast_1d"}, {"full", "full_like"}
 _SIZED_BY_DEVICE = {"bincount", "nonzero", "unique"}
 # names NumPy and CuPy 14 share and kernels may use; add one only after finding it in CuPy's reference
@@ -122,17 +152,17 @@ class _At:
 
     @staticmethod
     def at(target: StrictArray, index: Any, values: Any) -> None:
-        np.add.at(target._a, _unwrap_index(index), _unwrap(values))
+        edit(np.add.at, target._a, _unwrap(index), _unwrap(values))
 
 
 class _Tricks:
     @staticmethod
     def as_strided(x: StrictArray, shape: tuple, strides: tuple) -> StrictArray:
-        return StrictArray(np.lib.stride_tricks.as_strided(x._a, shape, strides))
+        return _compute(np.lib.stride_tricks.as_strided, x, shape, strides)
 
     @staticmethod
     def sliding_window_view(x: StrictArray, window_shape: Any, axis: Any = None) -> StrictArray:
-        return StrictArray(np.lib.stride_tricks.sliding_window_view(x._a, window_shape, axis))
+        return _compute(np.lib.stride_tricks.sliding_window_view, x, window_shape, axis)
 
 
 class _Lib:
@@ -182,11 +212,6 @@ def _unwrap(value: Any) -> Any:
     return value
 
 
-def _unwrap_index(index: Any) -> Any:
-    parts = index if isinstance(index, tuple) else (index,)
-    return tuple(_unwrap(part) for part in parts) if isinstance(index, tuple) else _unwrap(index)
-
-
 def _has_mask(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, StrictArray) and part.dtype == np.bool_ for part in parts)
@@ -195,12 +220,19 @@ def _has_mask(index: Any) -> bool:
 def _call(name: str, function: Any, args: tuple, kwargs: dict) -> Any:
     if name in _READS:
         _tell(TO_HOST, name)
-        return function(*args)
+        return function(*_unwrap(args))
     if name in _SIZED_BY_DEVICE or (name == "where" and len(args) == 1):
         _tell(WAITS, name)
+    if name in ("concatenate", "stack") and len(args[0]) > 8:
+        _tell(TO_DEVICE, f"{name} of more than 8")  # CuPy copies a list of where they lie
+    if name in _PRODUCTS:
+        _tell(PRODUCT, name)
     if _of_numbers(args, name):
         _tell(TO_DEVICE, f"{name}() of a list")
-    return _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
+    if name in _EDITORS:
+        edit(function, *_unwrap(args))
+        return None
+    return _compute(function, *args, **kwargs)
 
 
 def _of_numbers(args: tuple, name: str) -> bool:
@@ -211,14 +243,16 @@ def _of_numbers(args: tuple, name: str) -> bool:
 
 def _operator(name: str) -> Any:
     def method(self: StrictArray, *others: Any) -> Any:
-        return _wrap(getattr(self._a, name)(*_unwrap(others)))
+        if "matmul" in name:
+            _tell(PRODUCT, "@")
+        return _compute(getattr(np.ndarray, name), self, *others)
 
     return method
 
 
 def _in_place(name: str) -> Any:
     def method(self: StrictArray, other: Any) -> StrictArray:
-        getattr(self._a, name)(_unwrap(other))
+        edit(getattr(np.ndarray, name), self._a, _unwrap(other))
         return self
 
     return method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,3 +293,35 @@ def test_the_nets_are_those_of_models() -> None:
         module, _, cls = about.ours.partition(":")
         net = getattr(__import__(module, fromlist=[cls]), cls)
         assert net.input_shape == about.images
+
+
+def test_captured_steps_are_for_a_gpu(capsys: pytest.CaptureFixture) -> None:
+    assert models.main(["lenet", "--captured"]) == 2
+    assert "--captured is for a GPU; leave it out, or use --device cuda" in capsys.readouterr().err
+
+
+def test_what_is_timed_as_captured_is_compared_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Its first loss and gradients are those of a launch: here, of a capture that forgets to launch."""
+    rival = MinidlNets(threads=1, captured=True)
+    request.addfinalizer(rival.modes.close)
+    request.addfinalizer(rival.precision.close)  # the last first
+    rival.draw("lenet", str(tmp_path / "lenet.npz"))
+    rival.use("float32")
+    rival.load("lenet", 2, str(tmp_path / "lenet.npz"))
+    right = rival.first()
+    assert models.difference(1e-3, right, right) is None
+    calls: list[int] = []
+
+    def capture(step: Any, model: Any) -> Any:
+        def stuck(*args: Any) -> Any:
+            calls.append(1)
+            return step(*args) * (1 + (len(calls) % 3 == 0))
+
+        return stuck
+
+    monkeypatch.setattr(minidl, "capture", capture)
+    wrong = rival.first()
+    assert len(calls) == 3
+    assert "the first loss is" in (models.difference(1e-3, wrong, right) or "")

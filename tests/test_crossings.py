@@ -133,16 +133,6 @@ KERNELS = [kernel for op in OPS.values() for kernel in op.kernels.values() if no
 ASKED = {"dropout": {(TO_DEVICE, KEY)}, "stochastic_pool2d": {(TO_DEVICE, KEY)}, "getitem": {(TO_DEVICE, INDEX)}}
 
 
-@pytest.fixture
-def launching(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA sources run on the stand-in's arrays, so that what their Python does is counted too."""
-
-    def run(text: str, name: str, grid: int, block: int, shared: int, args: list) -> None:
-        emulation.run(text, name, grid, block, shared, [a._a if isinstance(a, strict_xp.StrictArray) else a for a in args])
-
-    monkeypatch.setitem(cuda._RUNNERS, strict_xp.StrictArray, run)
-
-
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_an_op_lets_nothing_cross(kernel: Kernel, launching: None) -> None:
     """Forward and backward, with every number on the device. A key is drawn on the host, an index may be a list."""
@@ -270,6 +260,25 @@ def test_an_update_lets_nothing_cross(name: str, dtype: Any) -> None:
         optimizer.zero_grad()
 
     assert seen_of(step) == []
+
+
+@pytest.mark.skipif(emulation.problem() is not None, reason=f"emulation: {emulation.problem()}")
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_an_update_that_is_launched_lets_nothing_cross(name: str, launching: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the arrays lie goes with the launch, though gradients lie elsewhere in every step."""
+    ws = [nn.Parameter(device(np.ones(shape, dtype))) for shape in ((3, 4), 5) for dtype in (np.float32, np.float16)]
+    optimizer, launches = OPTIMISERS[name](ws), []
+    run = cuda._RUNNERS[strict_xp.StrictArray]
+    monkeypatch.setitem(cuda._RUNNERS, strict_xp.StrictArray, lambda *args: (launches.append(args[1]), run(*args)))
+    monkeypatch.setitem(vars(type(optimizer).source), "verified", True)
+
+    def step() -> None:
+        for w in ws:
+            w.grad = xp_of(w.data).full(w.shape, 0.5, dtype=w.dtype)
+        optimizer.step(scale=2.0)
+
+    assert seen_of(step) == []
+    assert len(launches) == 2 * 2  # a step and a type
 
 
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.0, math.inf])

@@ -148,3 +148,24 @@ def test_an_unknown_precision_is_refused() -> None:
         minidl.precision("fp16")
     with pytest.raises(ValueError, match=r"precision: expected float32, tf32, bf16, got 'double'$"):
         minidl.precision("double")
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_backward_is_in_the_precision_of_its_forward(recomputed: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, w, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 7), (3, 7), (5, 3)))
+
+    def gradients(forward: str, backward: str) -> list[np.ndarray]:
+        leaves = Tensor(x, True), Tensor(w, True)
+        with minidl.precision(forward):
+            y = minidl.recompute(minidl.linear, *leaves) if recomputed else minidl.linear(*leaves)
+        with minidl.precision(backward):
+            y.backward(dy)
+        return [leaf.grad for leaf in leaves]
+
+    for forward, backward in (("bf16", "float32"), ("float32", "bf16"), ("tf32", "bf16")):
+        for got, same, other in zip(
+            gradients(forward, backward), gradients(forward, forward), gradients(backward, backward), strict=True
+        ):
+            np.testing.assert_array_equal(got, same)
+            assert (got != other).any()

@@ -18,10 +18,10 @@ import tiny
 from tiny import said
 
 from minidl import nn, runs
-from minidl import train as training
 from minidl.cli import main
 from minidl.commands import outcome
 from minidl.state import KEY, read_state, save_state
+from minidl.step import Step
 from minidl.train import Training
 
 TIMES = ("seconds", "images_per_second")
@@ -138,16 +138,16 @@ def test_also_where_steps_are_of_several_batches(place: Path, monkeypatch: pytes
     killed_in([*words, "--out", "other"], epochs=2)
     assert main(["train", "--resume", "other"]) == 0
     assert_equal_runs("one", "other")
-    step, parts = training._step, []
+    step, parts = Step.__call__, []
 
     def interrupted(*arguments: object) -> object:
-        parts.append(arguments[-1])
+        parts.append(arguments[1])
         if len(parts) == 9:  # epoch 2
             raise KeyboardInterrupt
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", interrupted)
+        patch.setattr(Step, "__call__", interrupted)
         assert main([*words, "--out", "stopped"]) == 130
     assert parts[-1][:3] == (1, 2, 3)
     assert main(["train", "--resume", "stopped", "--accumulate", "3", "--quiet"]) == 0
@@ -233,7 +233,7 @@ def test_lenet_killed_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_stopped_by_ctrl_c_in_the_middle_of_an_epoch(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    step, steps = training._step, []
+    step, steps = Step.__call__, []
 
     def interrupted(*arguments: object) -> object:
         steps.append(1)
@@ -242,14 +242,14 @@ def test_stopped_by_ctrl_c_in_the_middle_of_an_epoch(
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", interrupted)
+        patch.setattr(Step, "__call__", interrupted)
         assert main(["train", "net.py", *QUICK, "--out", "stopped"]) == 130
     assert "stopped after 2 epochs" in (err := capsys.readouterr().err)
     assert err.endswith("; `minidl train --resume stopped` goes on\n")
     assert json.loads(Path("stopped/result.json").read_text())["status"] == "stopped"
     results = []
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", lambda *a: results.append(Path("stopped/result.json").exists()) or step(*a))
+        patch.setattr(Step, "__call__", lambda *a: results.append(Path("stopped/result.json").exists()) or step(*a))
         assert main(["train", "--resume", "stopped", "--quiet"]) == 0
     assert not any(results)  # it is not stopped any more
     assert_equal_runs("stopped", "whole")

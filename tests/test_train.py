@@ -16,8 +16,9 @@ from minidl import data, evaluation, nn
 from minidl.random import stream
 from minidl.recipe import Recipe
 from minidl.state import read_state, save_state
+from minidl.step import parts_of_steps
 from minidl.tensor import Tensor
-from minidl.train import Diverged, Training, evaluate, fit, parts_of_steps, predict, probe
+from minidl.train import Diverged, Training, evaluate, fit, predict, probe
 
 TIMES = {"seconds", "images_per_second"}
 QUICK = Recipe(epochs=2, lr=0.01, shifts=0)

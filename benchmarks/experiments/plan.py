@@ -101,10 +101,9 @@ class Job:
         form, cell = self.form, self.cell
         images = {"data": data.full_name(form.data), "size": form.size, "limit": form.limit, "encode": cell.encode}
         recipe = form.recipe.as_json()
-        if recipe["accumulate"] == 1:  # runs from before there was the choice keep their names
-            del recipe["accumulate"]
-        if recipe["precision"] == "float32":
-            del recipe["precision"]
+        for name, usual in {"accumulate": 1, "precision": "float32", "capture": 0}.items():
+            if recipe[name] == usual:  # runs from before there was the choice keep their names
+                del recipe[name]
         return {"net": cell.net, "options": cell.options, **images, "recipe": recipe, "seed": self.seed}
 
     @property

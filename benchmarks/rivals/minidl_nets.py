@@ -16,7 +16,8 @@ import minidl
 from benchmarks import nets, report
 from benchmarks.rivals.training import OPTIMISER, Training
 from minidl import Tensor, cuda, executor, nn, optim
-from minidl.backend import cupy, synchronise, to_device, to_numpy
+from minidl.backend import Array, cupy, synchronise, to_device, to_numpy
+from minidl.capture import Captured
 from minidl.commands.speed import at_speed
 from minidl.draw import Random
 from minidl.evaluation import loss_of
@@ -26,10 +27,21 @@ from minidl.op import OPS
 class MinidlNets(Training):
     """With the kernels that the ops choose by themselves; `compiled` says whether those of Numba are among them.
 
+    captured  are steps recorded and repeated (`minidl.capture`)?
     verified  a list of CUDA sources that may be chosen, in the place of minidl/cuda/verified.txt
     """
 
-    def __init__(self, threads: int, device: str = "cpu", compiled: bool = False, verified: str | None = None):
+    def __init__(
+        self,
+        threads: int,
+        device: str = "cpu",
+        compiled: bool = False,
+        captured: bool = False,
+        verified: str | None = None,
+    ):
+        self.captured: Captured | None = None
+        self.judged: Captured | None = None
+        self.captures = captured
         self.modes, self.precision, self.device, self.compiled = ExitStack(), ExitStack(), device, compiled
         self.queued = device != "cpu"
         self.modes.enter_context(at_speed(threads, by_numba=compiled))
@@ -52,19 +64,53 @@ class MinidlNets(Training):
             self.model.load_state_dict(state)
         self.model.to(self.device).train()
         self.dropouts = [m for m in self.model.modules() if isinstance(m, nn.Dropout)]
+        self.captured = minidl.capture(self._forward_and_backward, self.model) if self.captures else None
         self.optimiser = optim.SGD(self.model.parameters(), nets.LR, nets.MOMENTUM, weight_decay=nets.WEIGHT_DECAY)
 
     def take(self, images: np.ndarray, labels: np.ndarray) -> None:
         """See Training."""
         self.images, self.labels = Tensor(to_device(images, self.device)), to_device(labels, self.device)
 
+    def first(self, gradients: bool = True) -> dict[str, Any]:
+        """See Training. Of a captured step what the third call gives, which is a launch of what was recorded; apart from
+        what is timed, because dropout is off."""
+        self.judged = minidl.capture(self._forward_and_backward, self.model) if self.captures else None
+        try:
+            return super().first(gradients)
+        finally:
+            self.judged = None
+
+    def forget(self) -> None:
+        """See Training."""
+        self.captured = None
+        super().forget()
+
     def forward(self) -> Tensor:
         """See Training."""
+        if self.judged:
+            return [self.judged(self.images, self.labels) for _ in range(3)][-1]
         return loss_of(self.model, self.model(self.images), self.labels)
 
     def backward(self, loss: Tensor) -> None:
         """See Training."""
+        if not self.judged:
+            loss.backward()
+
+    def step(self, lap: Callable[[], object]) -> None:
+        """See Training. Of a captured step, forward and backward are one."""
+        if self.captured is None:
+            super().step(lap)
+            return
+        lap()
+        self.captured(self.images, self.labels)
+        lap()
+        self.update()
+        lap()
+
+    def _forward_and_backward(self, images: Tensor, labels: Array) -> Tensor:
+        loss = loss_of(self.model, self.model(images), labels)
         loss.backward()
+        return loss
 
     def update(self) -> None:
         """See Training."""
@@ -100,7 +146,8 @@ class MinidlNets(Training):
 
     def pooled(self) -> int | None:
         """See Training."""
-        return cupy().get_default_memory_pool().total_bytes() if self.queued else None
+        recorded = self.captured.reserved if self.captured else 0
+        return cupy().get_default_memory_pool().total_bytes() + recorded if self.queued else None
 
     def profile(self, steps: int = 3) -> list[dict[str, Any]]:
         """Seconds of a step by op, forward and backward, the longest first; what no op has is the tape's and Python's."""

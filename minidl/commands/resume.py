@@ -23,7 +23,7 @@ from minidl.runs import Run
 from minidl.state import State
 from minidl.train import Record, Training
 
-MAY_DIFFER = {"epochs", "data", "device", "threads", "compiled"}  # epochs and data within bounds
+MAY_DIFFER = {"epochs", "data", "device", "threads", "compiled", "capture"}  # epochs and data within bounds
 WHOLE = (int, type(None))
 EXPECTED = {
     "seed": (int,),

@@ -24,6 +24,7 @@ from minidl.doctor import available_cores
 from minidl.full import GpuFull, smaller, smaller_batch, told_when_full
 from minidl.jit import missing
 from minidl.modes import MOST_THREADS, detect_anomaly
+from minidl.ops import gemm_cuda
 from minidl.progress import Display
 from minidl.random import manual_seed
 from minidl.recipe import Recipe
@@ -36,6 +37,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 DEFAULTS = {"data": "digits", "encode": "zscore", "seed": 0, "classes": None, "limit": None, "threads": None, "device": "cpu"}
 DEFAULTS |= pretrained.DEFAULTS | {"compiled": False}
+UNVERIFIED = f"matrix products are by {gemm_cuda.SOURCE}, unverified: no GPU has run it under the laws so far"
 SMALL = 50_000_000  # multiply-adds of a batch in the heaviest layer
 
 
@@ -80,11 +82,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def _add_recipe(parser: ArgumentParser) -> None:
     shifts = parser.add_mutually_exclusive_group()
     for name, kind, about in recipe.options():
-        option, (metavar, read) = f"--{name.replace('_', '-')}", KINDS[kind]
+        option = f"--{name.replace('_', '-')}"
         add = shifts.add_argument if name == "shifts" else parser.add_argument
-        if name == "flips":  # a switch: --flips
+        if kind == "switch":
             add(option, action="store_const", const=1, default=SUPPRESS, help=about.partition("; default")[0])
         else:
+            metavar, read = KINDS[kind]
             add(option, type=read, default=SUPPRESS, metavar=metavar, help=about)
     about = "the same as --shifts 0"
     shifts.add_argument("--no-shifts", dest="shifts", action="store_const", const=0, default=SUPPRESS, help=about)
@@ -180,6 +183,8 @@ def _prepare(args: Namespace) -> Job:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {args.threads}")
     if args.compiled and (why := "is for the CPU; leave it out" if device != "cpu" else missing()):
         raise ValueError(f"--compiled {why}")
+    if plan.capture and device != "cpu" and args.detect_anomaly:
+        raise ValueError("--capture and --detect-anomaly: a recorded step cannot be looked into; leave one of them out")
     if not 0 <= args.seed < 2**64:
         raise ValueError(f"seed must be a whole number from 0 to {2**64 - 1}, got {args.seed}")
     source = modelfile.load(args.model, dict(args.set))
@@ -260,7 +265,8 @@ def _announce(job: Job, out: runs.Run, **more: str) -> None:
     note = f"; {job.splits.note}" if job.splits.note else ""
     shape, of = " x ".join(map(str, job.model.input_shape)), f"{job.source.name} of {job.source.path}"
     batches = f"steps of {plan.accumulate} " * (plan.accumulate > 1) + f"batches of {plan.batch_size}"
-    where = job.device + f" in {plan.precision}" * (plan.precision != "float32")
+    captured = ", forward and backward captured" if job.device != "cpu" else ", where there is nothing to capture"
+    where = job.device + f" in {plan.precision}" * (plan.precision != "float32") + captured * plan.capture
     moves = f", shifts of up to {plan.shifts} pixels" * bool(plan.shifts) + ", flips" * bool(plan.flips)
     lines = {
         "model": f"{of}: input {shape}, {made_of.parameters:,} parameters, {made_of.macs:,} MACs",
@@ -268,6 +274,7 @@ def _announce(job: Job, out: runs.Run, **more: str) -> None:
         "data": f"{job.args.data}: {counts}, {len(job.classes)} classes{trial}{note}{encoded}",
         "recipe": f"{plan.optimizer}, lr {plan.lr:g} {plan.schedule}, {batches}{moves}, seed {job.args.seed}, on {where}",
         "run": f"{out.path}",
+        **({"note": UNVERIFIED} if plan.capture and job.device != "cpu" and not gemm_cuda.SOURCE.verified else {}),
         **more,
     }
     print("\n".join(f"{name:<8}{text}".replace("\n", "\n" + 8 * " ") for name, text in lines.items()) + "\n", flush=True)

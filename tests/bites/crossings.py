@@ -25,8 +25,10 @@ BUGS: dict[str, list[tuple[str, str]]] = {
             "        heap: list[Node] = [] if float(dy.sum()) else []\n        hear",
         )
     ],
+    "minidl/step.py": [
+        ("return loss, right(chosen(self.model, out), labels)", "return loss, int(right(chosen(self.model, out), labels))"),
+    ],
     "minidl/train.py": [
-        ("hits = right(chosen(self.model, out), labels) + hits", "hits = int(right(chosen(self.model, out), labels)) + hits"),
         ("            on_batch(now)\n", "            on_batch(now)\n            now.accuracy\n"),
     ],
     "minidl/evaluation.py": [
