@@ -5,13 +5,14 @@
     python -m benchmarks.gpu_report --minutes 20 --only laws,goals
     python -m benchmarks.gpu_report --rehearse           every step on the CPU, at tiny sizes: it shows that the command works
 
-    machine    (a) GPU, driver, CUDA, CuPy, PyTorch; the most that a copy and products of float32, TF32, bf16 and float16 reach
-    laws       (b) law 7 and the other laws, all ops and all CUDA kernels on CuPy arrays
-    tests      (c) pytest -m gpu
-    curves     (d) a training run on CPU and GPU from one seed
-    bandwidth  (e) kernels that memory holds up: GB/s over those of a copy
-    steps      (f) AlexNet, VGG-16 and ResNet-50 beside PyTorch, in float32, TF32 and bf16, each apart
-    goals      (g) what must be reached: reached, missed, or owed where it was not measured
+    machine       (a) GPU, driver, CUDA, CuPy, PyTorch; the most that a copy and a product in each precision reach
+    laws          (b) law 7 and the other laws, all ops and all CUDA kernels on CuPy arrays
+    tests         (c) pytest -m gpu
+    curves        (d) a training run on CPU and GPU from one seed
+    bandwidth     (e) kernels that memory holds up: GB/s over those of a copy
+    steps         (f) AlexNet, VGG-16 and ResNet-50 beside PyTorch, in float32, TF32 and bf16, each apart
+    convolutions  (g) single layers beside PyTorch, every kernel, in each precision apart; what the choice costs
+    goals         (h) what must be reached: reached, missed, or owed where it was not measured
 
 Each step has its share of the time, and what an earlier one leaves. What does not fit is listed as 'not run: no time left'.
 Kernels are chosen by the list of sources that this run's laws wrote, or, where they were not asked for or did not end, by
@@ -27,21 +28,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import options, precision, report
-from benchmarks.gpu import bandwidth, ceilings, curves, laws, steps, tests, verdicts
+from benchmarks.gpu import bandwidth, ceilings, convolutions, curves, laws, steps, tests, verdicts
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.record import NO_TIME, Record, Run, Step, not_run
-from benchmarks.rivals import names
+from benchmarks.rivals import names, torch_build
 from minidl import cuda
 from minidl.backend import cuda_problem
 from minidl.doctor import available_cores
 
 NAME = "benchmarks.gpu_report"
 STEPS: tuple[Step, ...] = (
-    ceilings.STEP, laws.STEP, tests.STEP, curves.STEP, bandwidth.STEP, steps.STEP, verdicts.STEP,
+    ceilings.STEP, laws.STEP, tests.STEP, curves.STEP, bandwidth.STEP, steps.STEP, convolutions.STEP,
+    verdicts.STEP,
 )  # fmt: skip
 MINUTES, LATE = 9.0, 0.96  # what the steps share of the time; the rest is for processes that end
 RIVALS = ["torch", "torch-channels-last"]
@@ -102,7 +103,7 @@ def run_of(args: argparse.Namespace, record: Record, folder: Path, now: Callable
     own = folder / "verified.txt"
     if cuda.VERIFIED.exists():
         shutil.copyfile(cuda.VERIFIED, own)
-    installed = RIVALS if find_spec("torch") and not args.rehearse else []
+    installed = [] if args.rehearse or torch_build.missing() else RIVALS
     boxes = {step.name: step.seconds if step.name in args.only else 0.0 for step in STEPS}
     budget = Budget(LATE * args.minutes, boxes, **({} if now is None else {"now": now}))
     return Run(

@@ -92,11 +92,15 @@ def write(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
 
 def save(path: str | Path, name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     """The same into any file; `more` has the machine."""
+    Path(path).write_text(json.dumps({**origin(name), **more, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def origin(name: str) -> dict[str, Any]:
+    """Where a result file comes from."""
     command = f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip()
     when = datetime.now().astimezone().isoformat(timespec="seconds")
-    record = {"command": command, "date": when, "commit": commit(), **more, "rows": rows}
-    Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return Path(path)
+    return {"command": command, "date": when, "commit": commit()}
 
 
 @cache

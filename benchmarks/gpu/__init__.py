@@ -7,5 +7,6 @@ tests.py        (c) the tests that need a GPU
 curves.py       (d) one seed, two devices
 bandwidth.py    (e) kernels that memory holds up
 steps.py        (f) whole nets beside PyTorch
-verdicts.py     (g) what must be reached: reached, missed or owed
+convolutions.py (g) single layers beside PyTorch        race.py, layers.py
+verdicts.py     (h) what must be reached: reached, missed or owed
 """

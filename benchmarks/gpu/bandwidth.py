@@ -100,4 +100,4 @@ def cells(row: Row) -> list[str]:
 
 
 TABLE = report.Table({"kernel and workload ": 50, "phase ": 9, "us": 9, "IQR": 5, "GB/s": 6, "of a copy": 9})
-STEP = Step(NAME, "Kernels that memory holds up", 75, rows, TABLE, cells)
+STEP = Step(NAME, "Kernels that memory holds up", 65, rows, TABLE, cells)

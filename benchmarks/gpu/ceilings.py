@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import minidl
 from benchmarks import report, stats
 from benchmarks.gpu import stopwatch
 from benchmarks.gpu.record import OWED, Row, Run, Step
+from benchmarks.rivals import torch_build
 from benchmarks.worker import Worker
 from minidl.backend import cupy, to_device, xp_of
 from minidl.commands.speed import at_speed
@@ -84,8 +84,9 @@ def rows(run: Run) -> Iterator[Row]:
             yield {"what": "its memory", "told": f"{total / 1e9:.1f} GB, {free / 1e9:.1f} GB free"}
             cuda = f"driver {about['driver']} (CUDA {about['driver_cuda']:g}), runtime CUDA {about['runtime_cuda']:g}"
             yield {"what": "CUDA", "told": f"{cuda}, NVRTC {about['nvrtc']}"}
-        yield {"what": "host", "told": f"{about['processor']}, {about['cores']} cores, {about['minidl_threads']} threads"}
+        yield {"what": "host", "told": f"{about['processor']}, cores: {about['cores']}, threads: {about['minidl_threads']}"}
         yield {"what": "versions", "told": versions(about), "about": about}
+        yield {"what": "PyTorch", "told": str(torch_build.build() or "not installed")}
         yield measured(COPY, "GB/s", worker.call("copy", rounds=rounds))
         for kind in PRODUCTS:
             yield measured(f"product, {kind}", "TFLOP/s", worker.call("product", kind=kind, rounds=rounds))
@@ -93,11 +94,7 @@ def rows(run: Run) -> Iterator[Row]:
 
 def versions(about: dict[str, Any]) -> str:
     """Of what computes."""
-    found: Row = {name: about[name] for name in ("python", "numpy", "minidl", "cupy") if name in about}
-    try:
-        found["torch"] = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        found["torch"] = "not installed"
+    found = {name: about[name] for name in ("python", "numpy", "minidl", "cupy") if name in about}
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
@@ -113,4 +110,4 @@ def cells(row: Row) -> list[str]:
     return [f"{row['value']:.4g} {row['unit']}, IQR {row['iqr'] / row['value']:.0%}"]
 
 
-STEP = Step(NAME, "The machine", 35, rows, report.Table({"what ": 18, "is ": 70}), cells)
+STEP = Step(NAME, "The machine", 30, rows, report.Table({"what ": 18, "is ": 70}), cells)

@@ -103,4 +103,4 @@ def cells(row: Row) -> list[str]:
 
 
 TABLE = report.Table({"net ": 12, "steps": 6, "difference": 10, "rounding": 10, "allowed": 10})
-STEP = Step(NAME, "One seed, two devices", 40, rows, TABLE, cells)
+STEP = Step(NAME, "One seed, two devices", 35, rows, TABLE, cells)

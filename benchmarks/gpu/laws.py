@@ -206,4 +206,4 @@ def cells(row: Row) -> list[str]:
 
 
 TABLE = report.Table({"kernel ": 34, "judged by ": 10, "verdict ": 10, "lesson ": 40})
-STEP = Step(NAME, "The laws on the GPU", 150, rows, TABLE, cells)
+STEP = Step(NAME, "The laws on the GPU", 140, rows, TABLE, cells)

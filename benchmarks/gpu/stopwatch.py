@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,30 @@ extern "C" __global__ void hold(long long cycles) {
 }
 """
 HERTZ = 2.2e9  # above the clock of every GPU there is: it is held a little longer than asked
-MOST = 20  # calls in the queue
+FEWEST, MOST = 3, 20  # calls in the queue
 LEAST = 2e-3  # seconds of work in a round, if that many calls have it
+
+
+class Clock(NamedTuple):
+    """A device's clock, through the library that launches there.
+
+    hold     hold(seconds): the device waits
+    mark     mark() -> an event in its queue
+    between  between(before, after) -> seconds, once both have come to pass
+    wait     until the queue is empty
+    """
+
+    hold: Callable[[float], object]
+    mark: Callable[[], Any]
+    between: Callable[[Any, Any], float]
+    wait: Callable[[], object]
+
+
+class Plan(NamedTuple):
+    """Calls of a round, and the seconds for which the device is held until they are in its queue."""
+
+    calls: int
+    held: float
 
 
 def device_times(work: Callable[[], object], rounds: int, device: str) -> list[float]:
@@ -31,28 +54,53 @@ def device_times(work: Callable[[], object], rounds: int, device: str) -> list[f
 
     On the host, the host's clock.
     """
+    of_device = None if device == "cpu" else cupy_clock(device)
+    plan = planned(work, of_device)
+    return [one_round(work, plan, of_device) for _ in range(rounds)]
+
+
+def planned(
+    work: Callable[[], object], of_device: Clock | None, fewest: int = FEWEST, most: int = MOST, least: float = LEAST
+) -> Plan:
+    """How often to call it in a round, from two calls: for `least` seconds, but within `fewest` and `most` times."""
     work()
-    synchronise(device)
-    if device == "cpu":
-        return [clock.seconds(work, 1, lambda: None) for _ in range(rounds)]
+    if of_device is None:
+        return Plan(1, 0.0)
+    of_device.wait()
     start = time.perf_counter()
     work()
     launched = time.perf_counter() - start
-    synchronise(device)
-    calls = min(MOST, max(3, int(LEAST / max(time.perf_counter() - start, 1e-6))))
-    return [_round(work, calls, 2 * calls * launched + 1e-4) for _ in range(rounds)]
+    of_device.wait()
+    calls = min(most, max(fewest, int(least / max(time.perf_counter() - start, 1e-6))))
+    return Plan(calls, 2 * (calls + 1) * launched + 1e-4)
 
 
-def _round(work: Callable[[], object], calls: int, held: float) -> float:
-    cuda = cupy().cuda
-    before, after = cuda.Event(), cuda.Event()
-    _hold()((1,), (1,), (np.int64(held * HERTZ),))
-    before.record()
-    for _ in range(calls):
+def one_round(work: Callable[[], object], plan: Plan, of_device: Clock | None) -> float:
+    """Seconds of a call. One more comes before, untimed: others may have computed since, and the caches are theirs."""
+    if of_device is None:
+        return clock.seconds(work, plan.calls, lambda: None)
+    of_device.hold(plan.held)
+    work()
+    before = of_device.mark()
+    for _ in range(plan.calls):
         work()
-    after.record()
-    after.synchronize()
-    return 1e-3 * cuda.get_elapsed_time(before, after) / calls
+    return of_device.between(before, of_device.mark()) / plan.calls
+
+
+def cupy_clock(device: str) -> Clock:
+    """Of the GPU that CuPy launches on."""
+    cuda = cupy().cuda
+
+    def mark() -> Any:
+        event = cuda.Event()
+        event.record()
+        return event
+
+    def between(before: Any, after: Any) -> float:
+        after.synchronize()
+        return 1e-3 * cuda.get_elapsed_time(before, after)
+
+    return Clock(lambda s: _hold()((1,), (1,), (np.int64(s * HERTZ),)), mark, between, lambda: synchronise(device))
 
 
 @cache

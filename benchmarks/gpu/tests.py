@@ -50,4 +50,4 @@ def cells(row: Row) -> list[str]:
 
 
 TABLE = report.Table({"command ": 20, "": 6, "its last line ": 50, "failed ": 6})
-STEP = Step(NAME, "The tests that need a GPU", 60, rows, TABLE, cells)
+STEP = Step(NAME, "The tests that need a GPU", 55, rows, TABLE, cells)

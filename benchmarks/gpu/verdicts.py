@@ -1,4 +1,4 @@
-"""(g) What must be reached: each line reached, missed, or owed where it was not measured, with its figure.
+"""(h) What must be reached: each line reached, missed, or owed where it was not measured, with its figure.
 
 A line is reached if all that belongs to it was measured and is good enough; missed if anything measured is not; otherwise owed.
 PyTorch's time is that of the faster of its layouts that ran, as it comes.
@@ -61,18 +61,20 @@ def same_curve(run: Run) -> Row:
 
 
 def against_torch(run: Run, net: str, precision: str, goal: float) -> Row:
-    """PyTorch's step over ours."""
+    """PyTorch's step over ours, the faster of the plain and the captured one."""
     batch = steps.NETS_ON_GPU[net]
     what, wanted = f"{NETS[net].title}, batch {batch}, {precision}", f">= {goal} x PyTorch"
-    for row in run.of(steps.NAME):
-        if (row["net"], row["batch"], row["precision"]) != (net, batch, precision):
-            continue
+    found = [row for row in run.of(steps.NAME) if (row["net"], row["batch"], row["precision"]) == (net, batch, precision)]
+    for row in found:
         if "refused" in row:
             return line(run, what, wanted, 0, 1, 1, f"refused: {row['refused']}")
-        if best := row.get("best", {}).get("stock"):
-            ratio = stats.Ratio(**row["ratios"][best])
-            good = ratio.value >= goal
-            return line(run, what, wanted, int(good), int(not good), 1, f"{ratio} x {best}")
+    ratios = [
+        (stats.Ratio(**row["ratios"][best]), best, row["rival"]) for row in found if (best := row.get("best", {}).get("stock"))
+    ]
+    if ratios:
+        ratio, best, ours = max(ratios, key=lambda each: each[0].value)
+        good = ratio.value >= goal
+        return line(run, what, wanted, int(good), int(not good), 1, f"{ours} {ratio} x {best}")
     return line(run, what, wanted, 0, 0, 1, "")
 
 

@@ -67,6 +67,13 @@ class TorchOps:
         problem = problem_of(self.op, workload, batch)
         self.phases, self.attrs = phases_of(self.op, problem), problem.attrs
         self.inputs = [self._there(x) for x in problem.inputs]
+        self.begin()
+        drawn = np.random.default_rng(1).standard_normal(tuple(self.y.shape)).astype(np.float32)
+        self.dy = self._there(np.asarray(drawn)).to(self.y.dtype)
+        return {"comparable": op not in UNCOMPARED}
+
+    def begin(self) -> None:
+        """The first forward pass; inputs become what they are within a net."""
         self._ask_for_gradients()
         self.forward()
         if self.y.dtype == torch.bfloat16:  # within a net autocast's maps come as such; parameters are cast at every step
@@ -76,9 +83,6 @@ class TorchOps:
             ]
             self._ask_for_gradients()
             self.forward()
-        drawn = np.random.default_rng(1).standard_normal(tuple(self.y.shape)).astype(np.float32)
-        self.dy = self._there(np.asarray(drawn)).to(self.y.dtype)
-        return {"comparable": op not in UNCOMPARED}
 
     def forward(self) -> None:
         """Keeps y and its graph, as training does."""
@@ -92,13 +96,17 @@ class TorchOps:
 
     def save(self, path: str) -> None:
         """y and all gradients into an npz file, for comparison."""
+        np.savez(path, **{name: tensor.cpu().numpy() for name, tensor in self.results().items()})
+
+    def results(self) -> dict[str, Any]:
+        """y and all gradients by name, none of them bfloat16."""
         found = {"y": self.y}
         for phase, needs in self.phases.items():
             if phase != FORWARD and self.y.requires_grad:
                 names = [o.name for o in self.op.signature.expand(len(needs))]
                 asked = [f"d{names[i]}{i}" for i, need in enumerate(needs) if need]
                 found.update(zip(asked, self.backward(needs), strict=True))
-        np.savez(path, **{name: _wide(tensor.detach()).cpu().numpy() for name, tensor in found.items()})
+        return {name: _wide(tensor.detach()) for name, tensor in found.items()}
 
     def time(self, phase: str, repeats: int) -> float:
         """Seconds of a call."""
