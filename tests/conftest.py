@@ -8,6 +8,7 @@ from collections import Counter
 
 import emulation
 import pytest
+import strict_recording
 import strict_xp
 from hypothesis import HealthCheck, settings
 from patches import Patch, all_patches
@@ -17,6 +18,7 @@ from minidl.backend import cuda_problem
 from minidl.laws import LAWS
 from minidl.op import OPS, Kernel
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of children begin in half the time where they find it
 strict_xp.register()
 emulation.register()
 
@@ -26,8 +28,21 @@ settings.register_profile("ci", max_examples=25, derandomize=True, database=None
 settings.register_profile("nightly", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
+
+@pytest.fixture
+def launching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA sources run on the stand-in's arrays, so that what their Python does is seen too."""
+    strict_recording.register(monkeypatch)
+
+
 _skipped: Counter[str] = Counter()
 _registers: list[str] = []  # of each CUDA kernel that was compiled
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, because a sixth of their time tests wait for children."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

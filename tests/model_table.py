@@ -149,7 +149,10 @@ TABLE = [
 ]
 
 
-def each(rows: list[Row]) -> pytest.MarkDecorator:
-    """Run a test once for each row."""
-    night = pytest.mark.nightly
-    return pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=[night] * row.at_night) for row in rows])
+def each(rows: list[Row], *, deepest: bool = True) -> pytest.MarkDecorator:
+    """Run a test once for each row; without the `deepest`, whose images are those of version 1, but at night."""
+
+    def marks(row: Row) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.nightly] * (row.at_night or (row.options.get("version") == 4 and not deepest))
+
+    return pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=marks(row)) for row in rows])

@@ -155,7 +155,7 @@ def test_the_readme_states_the_sizes() -> None:
 # ---- the images they take ----------------------------------------------------------------------------------------------------
 
 
-@every_model
+@each(TABLE, deepest=False)
 def test_the_smallest_and_the_largest_images_pass(row: Row) -> None:
     with minidl.shapes_only():
         for model in (row.build().eval(), row.build().train()):
@@ -163,7 +163,7 @@ def test_the_smallest_and_the_largest_images_pass(row: Row) -> None:
                 model(blank(model, 2, size))
 
 
-@every_model
+@each(TABLE, deepest=False)
 def test_other_images_are_told_which_sizes_pass(row: Row) -> None:
     sizes = f"at least {row.least}x{row.least}" if row.most is None else f"{row.least}x{row.least} to {row.most}x{row.most}"
     with minidl.shapes_only():
@@ -181,7 +181,7 @@ def test_other_images_are_told_which_sizes_pass(row: Row) -> None:
             model(Tensor(np.zeros((1, C + 1, row.least, row.least), np.float32)))
 
 
-@each([row for row in TABLE if row.smallest])
+@each([row for row in TABLE if row.smallest], deepest=False)
 def test_a_model_is_built_for_any_size_that_it_can_take(row: Row) -> None:
     assert row.smallest is not None
     with minidl.shapes_only():
@@ -195,7 +195,7 @@ def test_a_model_is_built_for_any_size_that_it_can_take(row: Row) -> None:
             row.build(size=row.smallest - 1)
 
 
-@each([row for row in TABLE if row.smallest])
+@each([row for row in TABLE if row.smallest], deepest=False)
 def test_the_advice_to_build_it_for_another_size_can_be_followed(row: Row) -> None:
     assert row.smallest is not None
     with minidl.shapes_only():
