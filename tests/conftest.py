@@ -10,6 +10,7 @@ import emulation
 import pytest
 import strict_recording
 import strict_xp
+from captures import graphs, quick  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
 from patches import Patch, all_patches
 
@@ -37,12 +38,6 @@ def launching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 _skipped: Counter[str] = Counter()
 _registers: list[str] = []  # of each CUDA kernel that was compiled
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than there are cores, because a sixth of their time tests wait for children."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -535,7 +535,7 @@ def test_the_memory_of_a_deep_net_is_forecast_from_shallower_ones(words: list[st
         assert memory[name] == pytest.approx(getattr(measured, name), rel=near), name
 
 
-@pytest.mark.parametrize("depth", ["14", "80"])  # measured itself, and from shallower ones
+@pytest.mark.parametrize("depth", ["14", pytest.param("80", marks=pytest.mark.nightly)])  # measured itself, and from shallower
 def test_stochastic_depth_is_forecast_with_every_block_there(depth: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(Path(__file__).parent.parent / "models" / "alphanet.py")
     memory = []

@@ -1,6 +1,6 @@
 """Recorded steps: what must be read anew by each call, and what must be refused."""
 
-TESTS = ("tests/test_capture.py", "tests/test_cuda_recording.py")
+TESTS = tuple(f"tests/test_{name}.py" for name in ("capture", "capture_refused", "capture_training", "cuda_recording"))
 
 BUGS: dict[str, list[tuple[str, str]]] = {
     "minidl/capture.py": [

@@ -28,7 +28,7 @@ PERMUTED, PERMUTED_BACK = "    return x.transpose(axes), ()", "    return (dy.tr
 BROADCAST, SUMMED = "xp_of(x).broadcast_to(x, shape), x.shape", "    return (unbroadcast(dy, saved),)"
 PICKED, SCATTERED = "    return x[beside(x, index)], x.shape", "        dx[index] = dy\n"
 FILLED, CROPPED = "    y[inner(y.shape, pad)] = x", "    return (dy[inner(dy.shape, pad)],)"
-CONCATENATED = "    return xp_of(*xs).concatenate(xs, axis=axis), tuple(x.shape[axis] for x in xs)"
+CONCATENATED = "    return joined(xs, axis), tuple(x.shape[axis] for x in xs)"
 STACKED, UNSTACKED = "    return xp_of(*xs).stack(xs, axis=axis), ()", "dy[along(axis, j)] if need else None"
 
 PATCHES = [
@@ -76,7 +76,7 @@ PATCHES = [
     pad(CROPPED, "    return (dy[inner(dy.shape, pad)] + value,)", LINEAR),
     pad(CROPPED, "    dy *= 2\n    return (dy[inner(dy.shape, pad)] / 2,)", ALONE),
     joining("concat", CONCATENATED, CONCATENATED.replace("(xs, axis", "(xs[::-1], axis"), FORWARD),
-    joining("concat", CONCATENATED, CONCATENATED.replace("xp_of(*xs)", "np"), LIBRARY),
+    joining("concat", CONCATENATED, CONCATENATED.replace("joined(xs, axis)", "np.concatenate(xs, axis=axis)"), LIBRARY),
     joining("concat", CONCATENATED, CONCATENATED.replace("(xs, axis", "([x * np.ones(1) for x in xs], axis"), TYPES),
     joining("concat", "slice(end - n, end))] if", "slice(end - n, end - 1))] if", BACKWARD),
     joining("concat", "slice(end - n, end))] if", "slice(0, n))] if", BACKWARD),
